@@ -1,0 +1,1 @@
+"""The command line: each command reads its words, calls one workflow and shows what comes back."""

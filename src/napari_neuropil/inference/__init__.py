@@ -1,0 +1,1 @@
+"""Network x volume: tiled prediction, blending weights, device and tile choice."""

@@ -1,0 +1,71 @@
+"""Tiles: where single forward passes lie, and how their results are blended.
+
+The tiles of a volume form one grid, whatever blocks it is worked through in. A block computes
+every tile that touches it and blends only what lies inside it, so the result does not depend on
+the blocks: it equals the one-shot result to rounding.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_neuropil.geometry import Roi, Shape
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Return evenly spaced starts of tiles that cover an axis.
+
+    Parameters
+    ----------
+    length : int
+        Voxels along the axis.
+    tile : int
+        Voxels of a tile.
+    overlap : float
+        Smallest share of a tile that neighbours have in common, [0, 0.75].
+    """
+    if length <= tile:
+        return [0]
+    stride = max(1, math.floor(tile * (1 - overlap)))
+    count = math.ceil((length - tile) / stride) + 1
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def tiles_of(shape: Sequence[int], tile_shape: Shape, overlap: float) -> list[Roi]:
+    """Return the grid of tiles of a volume, in raster order.
+
+    A tile is never larger than the volume; prediction pads what the network needs.
+    """
+    starts = [tile_starts(n, t, overlap) for n, t in zip(shape, tile_shape, strict=True)]
+    sizes = [min(n, t) for n, t in zip(shape, tile_shape, strict=True)]
+    return [
+        Roi((z, y, x), (z + sizes[0], y + sizes[1], x + sizes[2]))
+        for z, y, x in itertools.product(*starts)
+    ]
+
+
+def blending_weight(tile_shape: Sequence[int], overlap: float) -> NDArray[np.float32]:
+    """Return the weight of a tile's voxels: 1 inside, falling linearly towards the faces.
+
+    The ramp is as wide as the smallest overlap, so the outermost voxels, whose context is
+    missing on one side, count least; it never reaches 0, so every voxel has a value. Against
+    the paper's Gaussian (section A.6 of SegNeuron's code) it needs no overlap of one half.
+    """
+    weight = np.ones(tuple(tile_shape), np.float32)
+    for axis, n in enumerate(tile_shape):
+        ramp = max(1, math.floor(n * overlap))
+        distance = np.minimum(np.arange(n), np.arange(n)[::-1]) + 1
+        profile = np.minimum(1.0, distance / (ramp + 1)).astype(np.float32)
+        weight *= profile.reshape([-1 if a == axis else 1 for a in range(3)])
+    return weight
+
+
+def coverage(shape: Sequence[int], tile_shape: Shape, overlap: float) -> float:
+    """Return voxels computed per voxel of the volume."""
+    tiles = tiles_of(shape, tile_shape, overlap)
+    return sum(tile.size for tile in tiles) / math.prod(shape)

@@ -1,0 +1,120 @@
+"""Choices made by measurement: threads and memory format on a CPU, batch on a GPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from napari_neuropil.geometry import Shape
+from napari_neuropil.inference.devices import free_memory, usable_cores
+from napari_neuropil.inference.predict import TilingPlan
+
+_MEMORY_SHARE = 0.7
+"""Of the free memory, what one pass may take; the rest is for fragmentation and others."""
+
+
+def measure_pass(network: nn.Module, plan: TilingPlan) -> float:
+    """Return the seconds of one forward pass of `plan`, after one to warm up."""
+    device = torch.device(plan.device)
+    form = torch.channels_last_3d if plan.channels_last else torch.contiguous_format
+    network = network.eval().to(device).to(memory_format=form)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((plan.batch, 1, *plan.tile_shape), generator=generator).to(device)
+    x = x.contiguous(memory_format=form)
+    best = float("inf")
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, enabled=plan.half, dtype=torch.bfloat16),
+    ):
+        for _ in range(2):
+            begin = time.perf_counter()
+            network(x)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def choose_cpu_plan(
+    network: nn.Module,
+    tile_shape: Shape,
+    overlap: float,
+    probe_shape: Shape,
+) -> tuple[TilingPlan, float]:
+    """Return the fastest plan for this CPU, and its seconds per voxel of a tile.
+
+    Measured on a small probe tile, since speed per voxel hardly depends on the tile. Torch's
+    global number of threads is left at the winner's.
+
+    Parameters
+    ----------
+    network : Module
+        The network.
+    tile_shape : Shape
+        The tile of the plan; never changed by this.
+    overlap : float
+        Of the plan.
+    probe_shape : Shape
+        The tile that is timed.
+    """
+    cores = usable_cores()
+    # One thread per core is best on a quiet machine; half of them where two share a core.
+    counts = sorted({cores, max(1, cores // 2)}, reverse=True) if cores > 2 else [cores]
+    best: tuple[float, TilingPlan] | None = None
+    for threads in counts:
+        torch.set_num_threads(threads)
+        for channels_last in (False, True):
+            plan = TilingPlan(probe_shape, overlap, threads=threads, channels_last=channels_last)
+            seconds = measure_pass(network, plan)
+            if best is None or seconds < best[0]:
+                best = seconds, plan
+    assert best is not None  # noqa: S101 - there is at least one count
+    seconds, plan = best
+    torch.set_num_threads(plan.threads)
+    depth, height, width = probe_shape
+    return replace(plan, tile_shape=tile_shape), seconds / (depth * height * width)
+
+
+def choose_batch(network: nn.Module, plan: TilingPlan, largest: int) -> int:
+    """Return how many tiles fit into the GPU's free memory at once, at most `largest`.
+
+    Takes the peak of one real pass as the price of a tile.
+    """
+    device = torch.device(plan.device)
+    if device.type != "cuda":
+        return 1
+    free = free_memory(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    measure_pass(network, replace(plan, batch=1))
+    peak = torch.cuda.max_memory_allocated(device)
+    return max(1, min(largest, int(_MEMORY_SHARE * free / max(1, peak))))
+
+
+def cpu_tile_that_fits(
+    tile_shape: Shape, bytes_per_voxel: int, notice: Callable[[str], None]
+) -> Shape:
+    """Halve a tile in y and x until one pass fits into free memory; say so.
+
+    Parameters
+    ----------
+    tile_shape : Shape
+        Wanted.
+    bytes_per_voxel : int
+        Peak of a pass per voxel of the tile, measured beforehand.
+    notice : callable
+        Told if the tile was made smaller.
+    """
+    free = free_memory(torch.device("cpu"))
+    z, y, x = tile_shape
+    while z * y * x * bytes_per_voxel > _MEMORY_SHARE * free and min(y, x) > 32:
+        y, x = y // 2, x // 2
+    if (z, y, x) != tile_shape:
+        notice(
+            f"Only {free / 2**30:.1f} GiB of memory are free: tile {(z, y, x)} instead of "
+            f"{tile_shape}; results differ slightly from those of the full tile."
+        )
+    return z, y, x

@@ -1,0 +1,28 @@
+"""The checkpoints that ship with the package, by network. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from napari_neuropil.errors import CheckpointError
+
+_WEIGHTS: Final = Path(__file__).resolve().parents[1] / "weights"
+
+
+def pretrained_path(network: str) -> Path:
+    """Return the shipped checkpoint of a network.
+
+    Raises
+    ------
+    CheckpointError
+        If none ships.
+    """
+    path = _WEIGHTS / network / f"{network}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(
+            f"No weights for {network!r} ship with this installation.",
+            str(path),
+            "reinstall the package, or give --checkpoint.",
+        )
+    return path

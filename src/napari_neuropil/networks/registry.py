@@ -1,0 +1,169 @@
+"""The table of networks: how each is built, and how its published checkpoint becomes one.
+
+A new network adds a module and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from napari_neuropil.errors import CheckpointError
+from napari_neuropil.geometry import Offset, Shape
+from napari_neuropil.networks.checkpoint import (
+    CheckpointSpec,
+    fill_network,
+    load_spec,
+    load_state,
+)
+from napari_neuropil.networks.mnet import MNet
+from napari_neuropil.networks.published import read_published_state
+
+NEAREST_OFFSETS: Final[tuple[Offset, ...]] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """A row of the table.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the module from the spec's `arguments`.
+    published_arguments : mapping
+        Arguments of the authors' network.
+    published_offsets : tuple of Offset
+        Its affinity channels.
+    published_voxel_sizes : tuple
+        Voxel sizes (z, y, x) in nm at which the authors say it works.
+    published_tile : Shape
+        The authors' tile.
+    published_source : str
+        Paper and licence, for the spec.
+    """
+
+    build: Callable[..., nn.Module]
+    published_arguments: Mapping[str, Any]
+    published_offsets: tuple[Offset, ...]
+    published_voxel_sizes: tuple[tuple[float, float, float], ...]
+    published_tile: Shape
+    published_source: str
+
+
+NETWORKS: Final[dict[str, NetworkEntry]] = {
+    "segneuron": NetworkEntry(
+        build=MNet,
+        published_arguments={},
+        published_offsets=NEAREST_OFFSETS,
+        published_voxel_sizes=((30.0, 8.0, 8.0), (8.0, 8.0, 8.0)),
+        published_tile=(20, 128, 128),
+        published_source="SegNeuron, MICCAI 2024 (paper 0518); MIT",
+    ),
+}
+
+
+def network_entry(name: str) -> NetworkEntry:
+    """Return a row of the table.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such network.
+    """
+    if name not in NETWORKS:
+        raise CheckpointError(
+            f"There is no network {name!r}.", f"one of {', '.join(sorted(NETWORKS))}", ""
+        )
+    return NETWORKS[name]
+
+
+def load_published(name: str, path: str | Path) -> nn.Module:
+    """Load the authors' checkpoint of a network.
+
+    Parameters
+    ----------
+    name : str
+        Network, for example ``segneuron``.
+    path : path-like
+        The published file. Read with the safe unpickler: it cannot run code.
+
+    Returns
+    -------
+    Module
+        In evaluation mode. ``segneuron``: (B, 1, Z, Y, X) in [0, 1] to probabilities
+        (affinities (B, 3, Z, Y, X), foreground (B, 1, Z, Y, X)).
+
+    Raises
+    ------
+    CheckpointError
+        If the file is unsafe, damaged or of another network.
+    """
+    entry = network_entry(name)
+    network = entry.build(**entry.published_arguments)
+    fill_network(network, read_published_state(Path(path)), str(path))
+    return network.eval()
+
+
+def load_checkpoint(
+    path: str | Path, network: str | None = None
+) -> tuple[nn.Module, CheckpointSpec]:
+    """Load one of our checkpoints.
+
+    Parameters
+    ----------
+    path : path-like
+        ``NAME.safetensors``, with ``NAME.json`` beside it.
+    network : str, optional
+        The network expected; None takes any.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or damaged, or the checkpoint is of another network.
+    """
+    path = Path(path)
+    spec = load_spec(path)
+    if network is not None and spec.network != network:
+        raise CheckpointError(
+            f"{path} is a checkpoint of {spec.network!r}.",
+            f"a checkpoint of {network!r}",
+            "choose another checkpoint or another method.",
+        )
+    entry = network_entry(spec.network)
+    try:
+        module = entry.build(**spec.arguments)
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The spec of {path} has arguments that do not build a {spec.network}: {error}",
+            "",
+            "restore the spec, or convert the checkpoint anew.",
+        ) from error
+    fill_network(module, load_state(path, spec), str(path))
+    return module.eval(), spec
+
+
+def convert_state(name: str, path: Path) -> tuple[dict[str, torch.Tensor], CheckpointSpec]:
+    """Return tensors and spec of a published checkpoint, ready to be saved as ours.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_published`.
+    """
+    entry = network_entry(name)
+    module = load_published(name, path)
+    spec = CheckpointSpec(
+        network=name,
+        arguments=dict(entry.published_arguments),
+        offsets=entry.published_offsets,
+        voxel_sizes=entry.published_voxel_sizes,
+        tile_shape=entry.published_tile,
+        training_data=(f"as published; converted from {path.name}",),
+        licence=entry.published_source,
+    )
+    return module.state_dict(), spec

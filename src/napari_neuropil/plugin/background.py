@@ -1,0 +1,62 @@
+"""A function on another thread, with its result as a signal on the window's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+
+from napari_neuropil.errors import NeuropilError
+
+
+class BackgroundCall(QObject):
+    """Calls a function once, beside the window.
+
+    Parameters
+    ----------
+    function : callable
+        Takes nothing. A `NeuropilError` or an error of the system becomes `failed`.
+    parent : QObject, optional
+        The owner.
+    """
+
+    returned = Signal(object)
+    failed = Signal(dict)
+
+    def __init__(self, function: Callable[[], Any], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._function = function
+        self._thread = threading.Thread(target=self._run, name="neuropil-call", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            result = self._function()
+        except NeuropilError as error:
+            _emit(self.failed, error_facts(error))
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            _emit(self.failed, {"type": type(error).__name__, "found": str(error)})
+        else:
+            _emit(self.returned, result)
+
+
+def _emit(signal: Any, value: Any) -> None:
+    # The owner may be deleted while the thread still runs; then nobody listens.
+    with suppress(RuntimeError):
+        signal.emit(value)
+
+
+def error_facts(error: NeuropilError) -> dict[str, Any]:
+    """Return an error as the worker process words it."""
+    return {
+        "type": type(error).__name__,
+        "found": error.found,
+        "expected": error.expected,
+        "cure": error.cure,
+    }

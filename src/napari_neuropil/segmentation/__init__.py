@@ -1,0 +1,1 @@
+"""From affinities to segments: numpy in, numpy out; no torch, no disk."""

@@ -1,0 +1,1 @@
+"""Data, augmentation, targets, losses, trainer, and one recipe per network."""

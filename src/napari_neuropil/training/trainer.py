@@ -1,0 +1,218 @@
+"""The training loop: one patch a step, averaged weights, resumable to the same result.
+
+The schedule is warm-up, constant, linear decay over the last part. The constant part does not
+depend on the number of steps, so a run can be lengthened before its decay begins and still be
+the run its settings describe.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from napari_neuropil.training.losses import affinity_loss
+from napari_neuropil.training.patches import Patch, PatchSampler
+
+LossTerms = dict[str, Tensor]
+
+
+class OptimiserSettings(BaseModel):
+    """Length and speed of a training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(2000, ge=1, description="Patches to train on.")
+    learning_rate: float = Field(1e-3, gt=0, description="Of the constant part.")
+    warm_up: int = Field(50, ge=0, description="Steps of linear warm-up.")
+    decay: float = Field(0.25, ge=0, le=1, description="Share of steps of the final decay.")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    average: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights.")
+    save_every: int = Field(50, ge=1, description="Steps between saved states.")
+    validate_every: int = Field(100, ge=1, description="Steps between validations.")
+
+
+def rate_at(step: int, settings: OptimiserSettings) -> float:
+    """Return the learning rate of `step`, relative to the constant part."""
+    warm = min(1.0, (step + 1) / (settings.warm_up + 1))
+    decay_steps = max(1, math.ceil(settings.steps * settings.decay))
+    left = (settings.steps - step) / decay_steps
+    return warm * min(1.0, max(left, 0.0)) if settings.decay else warm
+
+
+def patch_loss(network: nn.Module, patch: Patch, device: torch.device) -> LossTerms:
+    """Return the loss of affinities and foreground on one patch."""
+    image, affinities, known, foreground = (
+        torch.from_numpy(np.ascontiguousarray(a))[None].to(device)
+        for a in (patch.image[None], patch.affinities, patch.known, patch.foreground[None])
+    )
+    logits, foreground_logits = network.logits(image)  # type: ignore[operator]
+    everywhere = torch.ones_like(foreground, dtype=torch.bool)
+    return {
+        "affinities": affinity_loss(logits, affinities, known),
+        "foreground": affinity_loss(foreground_logits, foreground, everywhere),
+    }
+
+
+def train(
+    network: nn.Module,
+    sampler: PatchSampler,
+    validation: list[Patch],
+    settings: OptimiserSettings,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[int, Mapping[str, float]], None] = lambda _step, _terms: None,
+) -> dict[str, Tensor]:
+    """Train, and return the averaged weights.
+
+    Parameters
+    ----------
+    network : Module
+        Has `logits(image)`; trained in place.
+    sampler : PatchSampler
+        Gives the patch of a step.
+    validation : list of Patch
+        Never trained on; may be empty.
+    settings : OptimiserSettings
+        Length and speed.
+    folder : Path
+        Gets ``state.pt`` (resumed from, if there) and ``log.csv``.
+    device : torch.device
+        Where to compute.
+    report : callable
+        Called with (step, loss terms) after each step.
+
+    Returns
+    -------
+    dict of str to Tensor
+        State dict of the averaged weights.
+    """
+    network.to(device).train()
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    average = {name: t.detach().clone() for name, t in network.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    state_path, log_path = folder / "state.pt", folder / "log.csv"
+    first = 0
+    if state_path.is_file():
+        state = torch.load(state_path, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        average, first = state["average"], state["step"]
+    with log_path.open("a", newline="") as file:
+        log = csv.writer(file)
+        if first == 0:
+            log.writerow(("step", "seconds", "affinities", "foreground", "validation"))
+        began = time.perf_counter()
+        means: dict[str, float] = {}
+        for step, patch in _prefetch(sampler, first, settings.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * rate_at(step, settings)
+            terms = patch_loss(network, patch, device)
+            optimiser.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            optimiser.step()
+            _update_average(average, network, settings.average, step)
+            values = {name: float(t.detach()) for name, t in terms.items()}
+            means = {n: v + 0.95 * (means.get(n, v) - v) for n, v in values.items()}
+            report(step, values)
+            done = step + 1
+            if done % settings.save_every == 0 or done == settings.steps:
+                _save(state_path, network, optimiser, average, done)
+            if done % settings.validate_every == 0 or done == settings.steps:
+                loss = _validate(network, average, validation, device)
+                seconds = round(time.perf_counter() - began, 1)
+                log.writerow(
+                    (done, seconds, *(round(v, 5) for v in means.values()), round(loss, 5))
+                )
+                file.flush()
+    return average
+
+
+def _prefetch(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[int, Patch]]:
+    """Draw the next patch in a thread while the network learns from this one."""
+    ready: queue.Queue[Patch | Exception] = queue.Queue(maxsize=2)
+    stop = threading.Event()
+
+    def draw() -> None:
+        for step in range(first, last):
+            try:
+                item: Patch | Exception = sampler.draw(step)
+            except Exception as error:  # noqa: BLE001 - raised again in the consumer's thread
+                item = error
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.5)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or isinstance(item, Exception):
+                return
+
+    threading.Thread(target=draw, daemon=True).start()
+    try:
+        for step in range(first, last):
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield step, item
+    finally:
+        stop.set()
+
+
+def _update_average(
+    average: dict[str, Tensor], network: nn.Module, decay: float, step: int
+) -> None:
+    # The average starts short, or the random initial weights would linger in it.
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, t in network.state_dict().items():
+            average[name].lerp_(t, 1 - decay)
+
+
+def _validate(
+    network: nn.Module, average: dict[str, Tensor], patches: list[Patch], device: torch.device
+) -> float:
+    """Return the mean loss of the averaged weights."""
+    if not patches:
+        return math.nan
+    own = {name: t.clone() for name, t in network.state_dict().items()}
+    network.load_state_dict(average)
+    network.eval()
+    with torch.inference_mode():
+        losses = [sum(float(t) for t in patch_loss(network, p, device).values()) for p in patches]
+    network.load_state_dict(own)
+    network.train()
+    return sum(losses) / len(losses)
+
+
+def _save(
+    path: Path,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "average": average,
+            "step": step,
+        },
+        partial,
+    )
+    partial.replace(path)

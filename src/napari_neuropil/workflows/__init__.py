@@ -1,0 +1,1 @@
+"""The use cases that window, command line and scripts call."""

@@ -1,0 +1,278 @@
+"""From a wish to a plan: every choice is made here, before any work is done."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from napari_neuropil.blockwise import split_blocks
+from napari_neuropil.errors import SettingsError
+from napari_neuropil.geometry import Roi, Shape, VoxelSize
+from napari_neuropil.inference.grey_values import find_grey_range
+from napari_neuropil.inference.grids import pooled_shape
+from napari_neuropil.inference.tiles import tiles_of
+from napari_neuropil.methods import MethodEntry, method_entry
+from napari_neuropil.networks import pretrained_path
+from napari_neuropil.volumes import Volume, check_image, open_volume
+from napari_neuropil.workflows.requests import SegmentPlan, SegmentRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_neuropil.inference.predict import TilingPlan
+    from napari_neuropil.networks.checkpoint import CheckpointSpec
+
+BLOCK_SHAPE: Final[Shape] = (32, 768, 768)
+"""A block on the network's grid; a multiple of the chunks below at any pooling."""
+
+CHUNK_SHAPE: Final[Shape] = (16, 256, 256)
+"""Stored chunks of the fragments, on the image's grid."""
+
+_PROBE_SHAPE: Final[Shape] = (8, 64, 64)
+_BYTES_PER_BLOCK_VOXEL: Final = 48
+_BYTES_PER_TILE_VOXEL_AND_CHANNEL: Final = 70
+_BASE_BYTES: Final = 600 * 2**20
+"""Python, torch and the packages, as resident before the first block."""
+
+_POSTPROCESSING_SECONDS_PER_VOXEL: Final = 1.5e-6
+"""Watershed, graph and partition on one core, per voxel of the network's grid."""
+
+_DISK_BYTES_PER_VOXEL: Final = 0.6
+"""Fragments after compression, per image voxel, at most as measured on EM."""
+
+_LARGEST_BATCH: Final = 32
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What planning opened, kept for the run.
+
+    Parameters
+    ----------
+    plan : SegmentPlan
+        Plain data.
+    volume : Volume
+        The image, with its voxel size.
+    roi : Roi
+        The part to segment.
+    method : MethodEntry
+        Row of the table.
+    settings : BaseModel
+        The method's, validated.
+    network : Module
+        With its weights.
+    spec : CheckpointSpec
+        What the weights say of themselves.
+    tiling : TilingPlan
+        How the network is run.
+    """
+
+    plan: SegmentPlan
+    volume: Volume
+    roi: Roi
+    method: MethodEntry
+    settings: BaseModel
+    network: nn.Module
+    spec: CheckpointSpec
+    tiling: TilingPlan
+
+
+def plan_segmentation(request: SegmentRequest) -> SegmentPlan:
+    """Resolve a wish: open the image, choose blocks, tiles and device, estimate time and size.
+
+    Costs a few seconds, since the network is timed on this machine.
+
+    Raises
+    ------
+    NeuropilError
+        Whatever stands in the way: image, voxel size, roi, settings, checkpoint, device.
+    """
+    return resolve(request).plan
+
+
+def resolve(request: SegmentRequest) -> Resolved:
+    """Return the plan together with what it opened.
+
+    Raises
+    ------
+    NeuropilError
+        As `plan_segmentation`.
+    """
+    volume, roi, voxel_size = _open_image(request)
+    method = method_entry(request.method)
+    settings = _validate_settings(method, request.settings)
+    normalisation, invert = (
+        getattr(settings, "normalisation", "auto"),
+        getattr(settings, "invert", False),
+    )
+    grey, grey_note = find_grey_range(volume, roi, normalisation, invert=invert)
+
+    from napari_neuropil.networks.registry import load_checkpoint
+
+    checkpoint = Path(request.checkpoint) if request.checkpoint else pretrained_path(method.network)
+    network, spec = load_checkpoint(checkpoint, method.network)
+    factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
+    grid_shape = pooled_shape(roi.shape, factors)
+    notices = [grey_note, *_notices(voxel_size, factors, grid_shape, spec)]
+
+    overlap = float(getattr(settings, "overlap", 0.25))
+    tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
+    block_shape = request.block_shape or BLOCK_SHAPE
+    blocks = split_blocks(grid_shape, block_shape)
+    tiles = tiles_of(grid_shape, tiling.tile_shape, tiling.overlap)
+    passes = sum(sum(1 for t in tiles if t.intersection(b.roi)) for b in blocks)
+    tile_voxels = math.prod(tiles[0].shape)
+    voxels = math.prod(grid_shape)
+    plan = SegmentPlan(
+        request=request,
+        shape=volume.shape,
+        voxel_size=(voxel_size.z, voxel_size.y, voxel_size.x),
+        roi=str(roi),
+        factors=factors,
+        grid_shape=grid_shape,
+        tile_shape=tiling.tile_shape,
+        overlap=overlap,
+        batch=tiling.batch,
+        tiles=passes,
+        coverage=round(passes * tile_voxels / voxels, 3),
+        block_shape=block_shape,
+        blocks=len(blocks),
+        halo=tiling.tile_shape,
+        device=tiling.device,
+        dtype="bfloat16" if tiling.half else "float32",
+        channels_last=tiling.channels_last,
+        threads=tiling.threads,
+        grey_range=(grey.low, grey.high),
+        checkpoint=str(checkpoint),
+        checkpoint_sha256=spec.sha256,
+        seconds=round(
+            passes * tile_voxels * seconds_per_voxel + voxels * _POSTPROCESSING_SECONDS_PER_VOXEL, 1
+        ),
+        memory_bytes=_estimate_memory(block_shape, grid_shape, factors, tiling, volume),
+        disk_bytes=int(roi.size * _DISK_BYTES_PER_VOXEL + voxels * 4),
+        notices=tuple(notices),
+    )
+    return Resolved(
+        plan, volume.with_voxel_size(voxel_size), roi, method, settings, network, spec, tiling
+    )
+
+
+def check_disk(plan: SegmentPlan, folder: Path) -> None:
+    """Refuse to begin where the result would not fit.
+
+    Raises
+    ------
+    OutputError
+        If less space is free than the plan expects to need.
+    """
+    from napari_neuropil.errors import OutputError
+
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < plan.disk_bytes:
+        raise OutputError(
+            f"{free / 1e9:.1f} GB are free on the disk of {existing}.",
+            f"{plan.disk_bytes / 1e9:.1f} GB for this segmentation",
+            "free disk space, choose another folder or a smaller roi.",
+        )
+
+
+def _open_image(request: SegmentRequest) -> tuple[Volume, Roi, VoxelSize]:
+    volume = open_volume(request.image)
+    check_image(volume)
+    roi = Roi.parse(request.roi, volume.shape) if request.roi else Roi.of_shape(volume.shape)
+    if request.voxel_size is not None:
+        return volume, roi, VoxelSize(*request.voxel_size)
+    if volume.voxel_size is None:
+        raise SettingsError(
+            f"{request.image} does not state its voxel size.",
+            "edge lengths z,y,x in nm",
+            "give it, for example --voxel-size 29,6,6.",
+        )
+    return volume, roi, volume.voxel_size
+
+
+def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> BaseModel:
+    try:
+        return method.settings_class.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        fields = ", ".join(method.settings_class.model_fields)
+        raise SettingsError(
+            f"Setting {name!r} of {method.name} is {first.get('input')!r}: {first['msg']}.",
+            f"settings {fields}",
+            "see `neuropil segment --help` for their bounds.",
+        ) from error
+
+
+def _choose_tiling(
+    network: nn.Module,
+    device_name: str,
+    spec: CheckpointSpec,
+    overlap: float,
+    notices: list[str],
+) -> tuple[TilingPlan, float]:
+    """Return how to run the network, and its seconds per voxel of a tile."""
+    from napari_neuropil.inference.devices import choose_device
+    from napari_neuropil.inference.predict import TilingPlan
+    from napari_neuropil.inference.tuning import (
+        choose_batch,
+        choose_cpu_plan,
+        cpu_tile_that_fits,
+        measure_pass,
+    )
+
+    device = choose_device(device_name)
+    tile = spec.tile_shape
+    if device.type == "cpu":
+        channels = int(next(network.parameters()).shape[0])
+        tile = cpu_tile_that_fits(
+            tile, channels * _BYTES_PER_TILE_VOXEL_AND_CHANNEL, notices.append
+        )
+        return choose_cpu_plan(network, tile, overlap, _PROBE_SHAPE)
+    plan = TilingPlan(
+        tile, overlap, device=str(device), half=device.type == "cuda", channels_last=False
+    )
+    batch = choose_batch(network, plan, _LARGEST_BATCH)
+    plan = TilingPlan(tile, overlap, batch, str(device), plan.half)
+    return plan, measure_pass(network, plan) / (batch * math.prod(tile))
+
+
+def _notices(
+    voxel_size: VoxelSize, factors: Shape, grid_shape: Shape, spec: CheckpointSpec
+) -> list[str]:
+    notices = []
+    working = voxel_size.scaled(factors)
+    if factors != (1, 1, 1):
+        notices.append(f"The network sees voxels of {working} (averaged over {factors}).")
+    sizes = [VoxelSize(*size) for size in spec.voxel_sizes]
+    far = [
+        s for s in sizes if max(abs(math.log(a / b)) for a, b in zip(s, working, strict=True)) < 0.5
+    ]
+    if sizes and not far:
+        seen = "; ".join(str(size) for size in sizes)
+        notices.append(f"Voxels of {working} are unlike what the weights were trained on ({seen}).")
+    if min(grid_shape[1:]) < 32 or grid_shape[0] < 4:
+        notices.append(
+            f"Only {grid_shape} voxels on the network's grid: there is little context to go by."
+        )
+    return notices
+
+
+def _estimate_memory(
+    block_shape: Shape, grid_shape: Shape, factors: Shape, tiling: TilingPlan, volume: Volume
+) -> int:
+    block = math.prod(
+        min(b + 2 * t, n)
+        for b, t, n in zip(block_shape, tiling.tile_shape, grid_shape, strict=True)
+    )
+    image = block * math.prod(factors) * (volume.dtype.itemsize + 4)
+    tile = math.prod(tiling.tile_shape) * tiling.batch * 16 * _BYTES_PER_TILE_VOXEL_AND_CHANNEL
+    # Two blocks' images: one is read ahead while the other is predicted.
+    return int(_BASE_BYTES + block * _BYTES_PER_BLOCK_VOXEL + 2 * image + tile)

@@ -1,0 +1,357 @@
+"""Segment a volume into a project: affinities, fragments, contacts, segments.
+
+Each stage works block by block and remembers finished blocks, so that a run can be cancelled or
+killed at any time and goes on where it stopped. The fragments are those of a watershed on each
+section; at the borders between blocks they are cut, and the partition joins the pieces across
+the cut like any others. The affinities and, given the fragments, the contacts do not depend on
+the blocks at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_neuropil.blockwise import Block, Ledger, run_blocks, split_blocks
+from napari_neuropil.errors import CancelledError, OutputError, ProjectError
+from napari_neuropil.geometry import Roi, VoxelSize
+from napari_neuropil.inference.grey_values import GreyRange
+from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_roi
+from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
+from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.project.project import read_rag, write_rag
+from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
+from napari_neuropil.volumes import create_volume, reopen_volume
+from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, resolve
+from napari_neuropil.workflows.requests import Progress, Report, SegmentPlan, SegmentRequest
+
+_CHANNELS = 4
+_WATERSHED_HALO = 16
+"""Pixels around a block that its watershed sees, so that seeds near the border are the same."""
+
+_SAME_RUN = {
+    "shape", "voxel_size", "roi", "factors", "tile_shape", "overlap", "block_shape",
+    "grey_range", "checkpoint_sha256",
+}  # fmt: skip
+"""What must agree for a run to go on with another's blocks."""
+
+
+def segment(
+    request: SegmentRequest,
+    *,
+    report: Report = lambda _progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    planned: Callable[[SegmentPlan], None] = lambda _plan: None,
+) -> Project:
+    """Plan and run a segmentation.
+
+    Parameters
+    ----------
+    request : SegmentRequest
+        The wish.
+    report : callable
+        Hears of progress.
+    cancelled : callable
+        Asked before every pass of the network.
+    planned : callable
+        Hears of the plan before the work begins.
+
+    Returns
+    -------
+    Project
+        The finished project, opened.
+
+    Raises
+    ------
+    NeuropilError
+        Bad input, an existing project, no space; `CancelledError` if `cancelled` said so.
+    """
+    resolved = resolve(request)
+    planned(resolved.plan)
+    return _Run(resolved, report, cancelled).run()
+
+
+class _Run:
+    """One run: the folder, what is stored in it, and the stages."""
+
+    def __init__(self, resolved: Resolved, report: Report, cancelled: Callable[[], bool]) -> None:
+        self.resolved = resolved
+        self.plan = resolved.plan
+        self.path = Path(self.plan.request.project)
+        self.report = report
+        self.cancelled = cancelled
+        self.notices = list(self.plan.notices)
+        self.blocks = split_blocks(self.plan.grid_shape, self.plan.block_shape)
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> Project:
+        self._open_folder()
+        for name, stage in (
+            ("affinities", self._predict),
+            ("fragments", self._cut_fragments),
+            ("contacts", self._find_contacts),
+            ("segments", self._join_segments),
+        ):
+            begin = time.perf_counter()
+            stage()
+            self.seconds[name] = round(time.perf_counter() - begin, 2)
+        self._finish()
+        return Project.open(self.path)
+
+    # folder and stores
+
+    def _open_folder(self) -> None:
+        request = self.plan.request
+        if self.path.exists() and any(self.path.iterdir() if self.path.is_dir() else [self.path]):
+            if request.resume:
+                self._check_same_run()
+            elif request.overwrite:
+                read_info(self.path)  # refuses to delete what is no project
+                shutil.rmtree(self.path)
+            else:
+                raise OutputError(
+                    f"{self.path} exists.",
+                    "a folder that does not exist yet",
+                    "choose another name, --resume an unfinished run, or --overwrite it.",
+                )
+        check_disk(self.plan, self.path.absolute())
+        voxel_size = VoxelSize(*self.plan.voxel_size)
+        grid = voxel_size.scaled(self.plan.factors)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be made: {error}", "a folder that can be written", ""
+            ) from error
+        if not (self.path / "project.json").exists():
+            write_info(self.path, self._info("unfinished"))
+        roi = self.resolved.roi
+        stores = self.path / "affinities.zarr", self.path / "fragments.zarr"
+        if (self.path / "blocks" / "begun").exists():
+            self.affinities = AffinityStore.open(stores[0])
+            self.fragments = reopen_volume(stores[1])
+        else:
+            self.affinities = AffinityStore.create(
+                stores[0], _CHANNELS, self.plan.grid_shape, CHUNK_SHAPE, grid
+            )
+            self.fragments = create_volume(
+                stores[1], roi.shape, "uint64", voxel_size,
+                translation=self._translation(), chunks=CHUNK_SHAPE, kind="labels", overwrite=True,
+            )  # fmt: skip
+            (self.path / "blocks").mkdir(exist_ok=True)
+            (self.path / "blocks" / "begun").touch()
+
+    def _check_same_run(self) -> None:
+        info = read_info(self.path)
+        old = SegmentPlan.model_validate(info.plan)
+        ours, theirs = (p.model_dump(include=_SAME_RUN) for p in (self.plan, old))
+        ours["settings"] = self.resolved.settings.model_dump()
+        theirs["settings"] = self.resolved.method.settings_class.model_validate(
+            old.request.settings
+        ).model_dump()
+        ours["image"], theirs["image"] = self.plan.request.image, old.request.image
+        different = [k for k in ours if ours[k] != theirs[k]]
+        if different:
+            facts = "; ".join(f"{k} was {theirs[k]} and is {ours[k]}" for k in different)
+            raise ProjectError(
+                f"{self.path} was begun otherwise: {facts}.",
+                "the same image, roi and settings",
+                "repeat the first command with --resume added, or choose another folder.",
+            )
+
+    def _translation(self) -> tuple[float, float, float]:
+        z, y, x = (
+            t + a * v
+            for t, a, v in zip(
+                self.resolved.volume.translation,
+                self.resolved.roi.start,
+                self.plan.voxel_size,
+                strict=True,
+            )
+        )
+        return z, y, x
+
+    # stages
+
+    def _predict(self) -> None:
+        from napari_neuropil.inference.predict import Predictor
+
+        channels = self.resolved.method.module.kept_channels(self.resolved.spec.offsets)
+        predictor = Predictor(
+            self.resolved.network, self.resolved.tiling, channels, self.notices.append
+        )
+        grey, shape = GreyRange(*self.plan.grey_range), self.plan.grid_shape
+
+        def read(block: Block) -> tuple[Roi, NDArray[np.float32]]:
+            # Where memory ran out the tiles have shrunk; their halo lies inside this one.
+            roi = predictor.halo_roi(block.roi, shape)
+            on_image = unpooled_roi(roi, self.plan.factors, self.resolved.roi.shape)
+            image = self.resolved.volume.read(on_image.shifted(self.resolved.roi.start))
+            return roi, pool_mean(grey.apply(image), self.plan.factors)
+
+        ledger = Ledger(self.path / "blocks" / "affinities")
+
+        def work(block: Block, item: tuple[Roi, NDArray[np.float32]]) -> dict[str, Any]:
+            before = ledger.count()
+
+            def report(done: int, total: int) -> None:
+                self._check_cancelled()
+                self._tell("affinities", before + done / total, len(self.blocks))
+
+            values = predictor.predict(item[1], item[0], block.roi, shape, report=report)
+            self.affinities.write(block.roi, values)
+            return {}
+
+        self._run_blocks("affinities", read, work, ledger)
+
+    def _cut_fragments(self) -> None:
+        module, settings = self.resolved.method.module, self.resolved.settings
+        ledger = Ledger(self.path / "blocks" / "fragments")
+        halo = (0, _WATERSHED_HALO, _WATERSHED_HALO)
+
+        def read(block: Block) -> NDArray[np.uint8]:
+            return self.affinities.read(block.roi.grown(halo, self.plan.grid_shape))
+
+        def work(block: Block, stored: NDArray[np.uint8]) -> dict[str, Any]:
+            wide = block.roi.grown(halo, self.plan.grid_shape)
+            inner = block.roi.shifted([-o for o in wide.start])
+            local = _renumber(module.fragments_of(stored, settings)[inner.slices])
+            count = int(local.max())
+            previous = ledger.result_of(block.index - 1) if block.index else {"last": 0}
+            assert previous is not None  # noqa: S101 - blocks are worked through in order
+            first = int(previous["last"])
+            local[local > 0] += np.uint64(first)
+            on_image = unpooled_roi(block.roi, self.plan.factors, self.resolved.roi.shape)
+            repeated = repeat_voxels(local, self.plan.factors, on_image.shape)
+            self.fragments.write(on_image, repeated)
+            digest = hashlib.blake2b(np.ascontiguousarray(local).tobytes(), digest_size=16)
+            return {"last": first + count, "digest": digest.hexdigest()}
+
+        self._run_blocks("fragments", read, work, ledger)
+
+    def _find_contacts(self) -> None:
+        ledger = Ledger(self.path / "blocks" / "contacts")
+        module = self.resolved.method.module
+
+        def read(block: Block) -> tuple[Roi, NDArray[np.uint64], NDArray[np.uint8]]:
+            # Pairs belong to the block of their upper voxel: one plane before each face.
+            start = [max(0, a - 1) for a in block.roi.start]
+            roi = Roi((start[0], start[1], start[2]), block.roi.stop)
+            return roi, self._fragments_on_grid(roi), self.affinities.read(roi)
+
+        def work(
+            block: Block, item: tuple[Roi, NDArray[np.uint64], NDArray[np.uint8]]
+        ) -> dict[str, Any]:
+            roi, fragments, stored = item
+            fz, fy, fx = (b - a for a, b in zip(roi.start, block.roi.start, strict=True))
+            rag = build_rag(
+                fragments,
+                module.edge_affinities(stored),
+                origin=roi.start,
+                first=(fz, fy, fx),
+            )
+            write_rag(self._partial_rag(block.index), rag)
+            return {"contacts": len(rag.contacts)}
+
+        self._run_blocks("contacts", read, work, ledger)
+
+    def _join_segments(self) -> None:
+        self._tell("segments", 0, 1)
+        rag = merge_rags(read_rag(self._partial_rag(block.index)) for block in self.blocks)
+        lookup = self.resolved.method.module.segments_of(
+            rag, self._fragment_count(), self.resolved.settings
+        )
+        self._check_cancelled()
+        # Voxels of the network's grid to those of the fragments' grid.
+        factors = np.array(self.plan.factors, np.float32)
+        centroid = ((rag.centroid + 0.5) * factors - 0.5).astype(np.float32)
+        fields = {**rag.__dict__, "centroid": centroid}
+        write_graph(self.path, Rag(**fields), lookup)
+        self._tell("segments", 1, 1)
+
+    def _finish(self) -> None:
+        write_info(self.path, self._info("finished"))
+        # What only an unfinished run needs; the ledger's digests live on in the fingerprint.
+        shutil.rmtree(self.path / "blocks" / "contacts", ignore_errors=True)
+
+    # parts
+
+    def _fragments_on_grid(self, roi: Roi) -> NDArray[np.uint64]:
+        """Read fragments back on the network's grid, where they were made."""
+        on_image = unpooled_roi(roi, self.plan.factors, self.resolved.roi.shape)
+        steps = tuple(
+            slice(a, b, f)
+            for a, b, f in zip(on_image.start, on_image.stop, self.plan.factors, strict=True)
+        )
+        return np.ascontiguousarray(self.fragments.array[steps])
+
+    def _partial_rag(self, index: int) -> Path:
+        return self.path / "blocks" / "contacts" / f"{index}.npz"
+
+    def _fragment_count(self) -> int:
+        last = Ledger(self.path / "blocks" / "fragments").result_of(self.blocks[-1].index)
+        return int(last["last"]) if last else 0
+
+    def _info(self, state: str) -> ProjectInfo:
+        ledger = Ledger(self.path / "blocks" / "fragments")
+        digests = hashlib.blake2b(digest_size=16)
+        for block in self.blocks:
+            digests.update((ledger.result_of(block.index) or {"digest": ""})["digest"].encode())
+        return ProjectInfo.model_validate(
+            {
+                "state": state,
+                "image_source": str(self.plan.request.image),
+                "image_shape": self.plan.shape,
+                "voxel_size": self.plan.voxel_size,
+                "translation": self._translation(),
+                "roi": self.plan.roi,
+                "method": self.plan.request.method,
+                "plan": self.plan.model_dump(mode="json"),
+                "checkpoint_sha256": self.plan.checkpoint_sha256,
+                "versions": {
+                    name: metadata.version(name) for name in ("torch", "numpy", "bioimage-cpp")
+                },
+                "fragment_count": self._fragment_count(),
+                "fingerprint": digests.hexdigest() if state == "finished" else "",
+                "notices": tuple(self.notices),
+                "seconds": self.seconds,
+            }
+        )
+
+    def _run_blocks(
+        self,
+        stage: str,
+        read: Callable[[Block], Any],
+        work: Callable[[Block, Any], dict[str, Any]],
+        ledger: Ledger,
+    ) -> None:
+        run_blocks(
+            self.blocks,
+            read,
+            work,
+            ledger,
+            report=lambda done, total: self._tell(stage, done, total),
+            cancelled=self.cancelled,
+        )
+
+    def _tell(self, stage: str, done: float, total: float) -> None:
+        self.report(Progress(stage=stage, done=done, total=total))
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled():
+            raise CancelledError("Stopped.", "", "go on with --resume.")
+
+
+def _renumber(fragments: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the fragments left after cropping, numbered 1 ... n in order of their ids."""
+    ids, indices = np.unique(fragments, return_inverse=True)
+    first = 0 if ids.size and ids[0] == 0 else 1
+    return (indices.reshape(fragments.shape) + first).astype(np.uint64)

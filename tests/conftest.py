@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real volumes, or skip: it is not part of the project."""
+    folder = Path(os.environ.get("NEUROPIL_DATA", _ROOT.parent / "shared" / "data"))
+    if not (folder / "ac4_image.tif").is_file():
+        pytest.skip(f"no real volumes in {folder} (set NEUROPIL_DATA to their folder)")
+    return folder

@@ -1,0 +1,70 @@
+"""The manifest is valid and everything it names exists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from npe2 import PluginManifest
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = ROOT / "src" / "napari_neuropil" / "napari.yaml"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> PluginManifest:
+    return PluginManifest.from_file(str(MANIFEST))
+
+
+def test_commands_can_be_imported(manifest: PluginManifest) -> None:
+    commands = manifest.contributions.commands or []
+    assert len(commands) >= 6
+    for command in commands:
+        module, _, name = str(command.python_name).partition(":")
+        assert callable(getattr(import_module(module), name))
+
+
+def test_root_has_the_manifest() -> None:
+    assert (ROOT / "napari.yaml").read_text() == MANIFEST.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.tif", "a.TIFF", "a.h5", "a.hdf5", "a.npy", "a.zarr", "a.neuropil", "a.ome.zarr"]
+)
+def test_reader_takes_the_format(plugin: Any, name: str) -> None:
+    assert list(plugin.iter_compatible_readers([name]))
+
+
+def test_writers_widget_and_samples_are_found(plugin: Any) -> None:
+    for suffix in (".zarr", ".h5", ".tif"):
+        for kind in ("labels", "image"):
+            writer, _ = plugin.get_writer(f"x{suffix}", [kind], "napari-neuropil")
+            assert writer is not None
+    assert [w.display_name for w in plugin.iter_widgets()] == ["Segment neurons"]
+    ((_, samples),) = list(plugin.iter_sample_data())
+    assert [s.display_name for s in samples] == [
+        "Neuropil (generated, with labels)",
+        "Neuropil, segmented project",
+    ]
+    (item,) = plugin.iter_menu("napari/layers/segment")
+    assert item.command == "napari-neuropil.segment"
+
+
+def test_dock_imports_without_torch_and_formats() -> None:
+    code = (
+        "import sys; import napari_neuropil.plugin.segment_widget, napari_neuropil.plugin.reader,"
+        "napari_neuropil.plugin.writer, napari_neuropil.plugin.sample_data;"
+        "print([m for m in ('torch', 'zarr', 'h5py', 'tifffile') if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(MANIFEST.parents[1]), "PATH": "", "HOME": str(ROOT)},
+    )
+    assert run.stdout.strip() == "[]"
