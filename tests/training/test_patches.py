@@ -77,7 +77,8 @@ def test_slip_moves_the_image_alone() -> None:
     whole = volume.labels[:6, 28:52, 30:50]
     np.testing.assert_array_equal(labels, whole)
     moved = [
-        not np.allclose(a, b) for a, b in zip(image, volume.image[:6, 28:52, 30:50], strict=True)
+        not np.allclose(a, b, atol=0.1)
+        for a, b in zip(image, volume.image[:6, 28:52, 30:50], strict=True)
     ]
     assert sum(moved) == 1
 

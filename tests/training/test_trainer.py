@@ -27,7 +27,7 @@ def _sampler() -> PatchSampler:
     labels[:, ::16] = labels[:, :, ::16] = 0
     image = np.where(labels > 0, 200, 40).astype(np.uint8)
     volume = LabelledVolume("cells", image, labels, isotropic=False)
-    return PatchSampler([volume], (4, 32, 32), _NEAREST, AugmentationSettings(), 0)
+    return PatchSampler([volume], (2, 32, 32), _NEAREST, AugmentationSettings(), 0)
 
 
 def _train(folder: Path, steps: int, until: int | None = None) -> dict[str, torch.Tensor]:
@@ -58,7 +58,7 @@ def test_loss_by_hand() -> None:
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     losses: list[float] = []
     torch.manual_seed(0)
-    settings = OptimiserSettings(steps=30, warm_up=2, learning_rate=3e-3)
+    settings = OptimiserSettings(steps=20, warm_up=2, learning_rate=3e-3)
     train(
         MNet((8, 8, 8, 8, 8)), _sampler(), [_sampler().draw(999)], settings, tmp_path, _CPU,
         lambda _step, terms: losses.append(sum(terms.values())),
@@ -68,10 +68,10 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    wanted = _train(tmp_path / "whole", 9)
+    wanted = _train(tmp_path / "whole", 6)
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "parts", 9, until=5)
-    found = _train(tmp_path / "parts", 9)
+        _train(tmp_path / "parts", 6, until=4)
+    found = _train(tmp_path / "parts", 6)
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4)
 

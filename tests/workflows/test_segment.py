@@ -102,7 +102,7 @@ def test_cancelled_run_goes_on_to_the_same_result(
         Project.open(wish["project"])
     with pytest.raises(OutputError, match="exists"):
         _segment(wish)
-    with pytest.raises(ProjectError, match="overlap was"):
+    with pytest.raises(ProjectError, match=r"overlap was"):
         _segment(wish, resume=True, settings={**wish["settings"], "overlap": 0.5})
     found = _segment(wish, resume=True)
     assert found.info.fingerprint == wanted.info.fingerprint

@@ -37,7 +37,7 @@ def why_unavailable(name: str) -> str | None:
     if name == "cpu":
         return None
     if name == "cuda":
-        if not torch.backends.cuda.is_built():
+        if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
             return "this build of torch has no CUDA."
         return None if torch.cuda.is_available() else "no NVIDIA GPU or driver was found."
     if name == "mps":

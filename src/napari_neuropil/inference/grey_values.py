@@ -100,7 +100,7 @@ def find_grey_range(
         else:
             low, high = 0.0, 1.0
     else:
-        low, high = (float(v) for v in np.percentile(samples, (0.1, 99.9)))
+        low, high = (float(v) for v in np.percentile(samples.astype(np.float64), (0.1, 99.9)))
         if low == high:
             low, high = lowest, highest
     note = f"Grey values {low:g} to {high:g} become 0 to 1{', inverted' if invert else ''}."

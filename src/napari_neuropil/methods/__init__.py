@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
-from pydantic import BaseModel
-
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.methods import segneuron
+from napari_neuropil.methods.settings import MethodSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class MethodEntry:
         One sentence for help texts.
     network : str
         Row of the table of networks.
-    settings_class : type of BaseModel
+    settings_class : type of MethodSettings
         What a user may change.
     module : module
         Has `working_factors`, `kept_channels`, `fragments_of`, `edge_affinities` and
@@ -37,7 +36,7 @@ class MethodEntry:
     title: str
     description: str
     network: str
-    settings_class: type[BaseModel]
+    settings_class: type[MethodSettings]
     module: ModuleType
 
 

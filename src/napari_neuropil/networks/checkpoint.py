@@ -35,6 +35,10 @@ class CheckpointSpec(BaseModel):
     )
     normalisation: str = Field("dtype-maximum", description="How grey values come into [0, 1].")
     tile_shape: Shape = Field(description="Tile of one pass; instance norm makes it matter.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Settings of the method that go with these weights; the user's own win.",
+    )
     training_data: tuple[str, ...] = Field((), description="Volumes and sections seen.")
     licence: str = Field("", description="Licence of the weights and of their data.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured quality.")

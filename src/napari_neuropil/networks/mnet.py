@@ -124,9 +124,8 @@ class _Unit(nn.Module):
 
 
 def _onednn_takes(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-    )
+    available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return available and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 class _Block(nn.Module):

@@ -43,6 +43,8 @@ class NetworkEntry:
         Voxel sizes (z, y, x) in nm at which the authors say it works.
     published_tile : Shape
         The authors' tile.
+    published_settings : mapping
+        The method's settings in the paper, where they differ from our defaults.
     published_source : str
         Paper and licence, for the spec.
     """
@@ -52,6 +54,7 @@ class NetworkEntry:
     published_offsets: tuple[Offset, ...]
     published_voxel_sizes: tuple[tuple[float, float, float], ...]
     published_tile: Shape
+    published_settings: Mapping[str, Any]
     published_source: str
 
 
@@ -62,6 +65,14 @@ NETWORKS: Final[dict[str, NetworkEntry]] = {
         published_offsets=NEAREST_OFFSETS,
         published_voxel_sizes=((30.0, 8.0, 8.0), (8.0, 8.0, 8.0)),
         published_tile=(20, 128, 128),
+        published_settings={
+            "beta": 0.25,
+            "overlap": 0.5,
+            "watershed_threshold": 0.25,
+            "seed_sigma": 2.0,
+            "height_sigma": 2.0,
+            "smallest_fragment": 100,
+        },
         published_source="SegNeuron, MICCAI 2024 (paper 0518); MIT",
     ),
 }
@@ -163,6 +174,7 @@ def convert_state(name: str, path: Path) -> tuple[dict[str, torch.Tensor], Check
         offsets=entry.published_offsets,
         voxel_sizes=entry.published_voxel_sizes,
         tile_shape=entry.published_tile,
+        settings=dict(entry.published_settings),
         training_data=(f"as published; converted from {path.name}",),
         licence=entry.published_source,
     )

@@ -1,10 +1,11 @@
 """Fragments: over-segmentation atoms, by a seeded watershed in each section.
 
 SegNeuron's (MICCAI 2024, section 2.4) foreground-restricted variant of the distance-transform
-watershed of Beier et al. (Nature Methods 2017). In each section: the boundary b is high where an in-plane affinity or the foreground is low; pixels farthest from any
-boundary become seeds; a watershed on the smoothed b (mixed with the distance) grows them; small
-fragments are given to their neighbours. Sections are independent, so results do not depend on the
-number of workers, and cutting a volume between sections changes nothing but the ids.
+watershed of Beier et al. (Nature Methods 2017). In each section: the boundary b is high where an
+in-plane affinity or the foreground is low; pixels farthest from any boundary become seeds; a
+watershed on the smoothed b (mixed with the distance) grows them; small fragments are given to
+their neighbours. Sections are independent, so results do not depend on the number of workers, and
+cutting a volume between sections changes nothing but the ids.
 
 Cost: O(voxels), about 0.4 microseconds each; a few sections of memory per worker.
 """

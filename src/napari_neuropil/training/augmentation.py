@@ -86,7 +86,7 @@ def warp_sections(
         jumps[:, first:] += rng.uniform(-settings.jump_pixels, settings.jump_pixels, 2)
     if rng.random() < settings.slip:
         jumps[0, rng.integers(depth)] += rng.uniform(-settings.jump_pixels, settings.jump_pixels, 2)
-    largest = [m + n / 2 - 1 for m, n in zip(margin, shape[1:], strict=True)]
+    largest = [m + (n - 1) / 2 for m, n in zip(margin, shape[1:], strict=True)]
 
     def sample(array: NDArray[np.float32], jump: NDArray[np.float64], mode: str) -> Image:
         place = field[:, None] + jump.T[:, :, None, None]
@@ -128,12 +128,13 @@ def damage_image(image: Image, settings: AugmentationSettings, rng: np.random.Ge
         contrast = 1 + strength * rng.uniform(-0.4, 0.4, size)
         brightness = strength * rng.uniform(-0.2, 0.2, size)
         gamma = 2.0 ** (strength * rng.uniform(-0.8, 0.8, size))
-        image = np.clip((image - 0.5) * contrast + 0.5 + brightness, 0, 1) ** gamma
+        changed = np.clip((image - 0.5) * contrast + 0.5 + brightness, 0, 1) ** gamma
+        image = changed.astype(np.float32)
     if rng.random() < settings.blur:
         sigma = rng.uniform(0.3, 1.2)
         image = ndimage.gaussian_filter(image, (0, sigma, sigma))
     if rng.random() < settings.noise:
-        image = image + rng.normal(0, rng.uniform(0.01, 0.1), image.shape)
+        image += rng.normal(0, rng.uniform(0.01, 0.1), image.shape).astype(np.float32)
     if rng.random() < settings.damage:
         for section in rng.choice(depth, rng.integers(1, 3), replace=False):
             _damage_section(image[section], rng)

@@ -180,7 +180,7 @@ def _validation_patches(
             for c, n, p in zip(corner, image.shape, recipe.patch_shape, strict=True)
         ]
         box = tuple(slice(a, a + p) for a, p in zip(low, recipe.patch_shape, strict=True))
-        grey = image[box].astype(np.float32) / 255
+        grey = (image[box] / 255).astype(np.float32)
         patches.append(make_patch(grey, labels[box], recipe.network.offsets))
     return patches
 

@@ -121,7 +121,7 @@ def train(
                 group["lr"] = settings.learning_rate * rate_at(step, settings)
             terms = patch_loss(network, patch, device)
             optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             optimiser.step()
             _update_average(average, network, settings.average, step)

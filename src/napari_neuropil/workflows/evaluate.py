@@ -38,15 +38,17 @@ def evaluate_files(
     truth = open_volume(labels)
     check_image(truth)
     check_image(found)
-    box = Roi.parse(roi or covered, truth.shape) if roi or covered else None
-    if box is None or box.shape != found.shape:
-        if found.shape != truth.shape:
-            raise VolumeFormatError(
-                f"The segmentation has shape {found.shape}, the labels {truth.shape}.",
-                "the same voxels",
-                "name the part of the labels with --roi.",
-            )
-        box = Roi.of_shape(truth.shape)
+    box = Roi.of_shape(truth.shape)
+    if roi is not None:
+        box = Roi.parse(roi, truth.shape)
+    elif covered is not None and found.shape != truth.shape:
+        box = Roi.parse(covered, truth.shape)
+    if box.shape != found.shape:
+        raise VolumeFormatError(
+            f"The segmentation has shape {found.shape}, the labels {box.shape}.",
+            "the same voxels",
+            "name the part of the labels that the segmentation covers with --roi.",
+        )
     for volume in (found, truth):
         if volume.dtype.kind not in "ui":
             raise VolumeFormatError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import SettingsError
@@ -17,6 +17,7 @@ from napari_neuropil.inference.grey_values import find_grey_range
 from napari_neuropil.inference.grids import pooled_shape
 from napari_neuropil.inference.tiles import tiles_of
 from napari_neuropil.methods import MethodEntry, method_entry
+from napari_neuropil.methods.settings import MethodSettings
 from napari_neuropil.networks import pretrained_path
 from napari_neuropil.volumes import Volume, check_image, open_volume
 from napari_neuropil.workflows.requests import SegmentPlan, SegmentRequest
@@ -62,7 +63,7 @@ class Resolved:
         The part to segment.
     method : MethodEntry
         Row of the table.
-    settings : BaseModel
+    settings : MethodSettings
         The method's, validated.
     network : Module
         With its weights.
@@ -76,7 +77,7 @@ class Resolved:
     volume: Volume
     roi: Roi
     method: MethodEntry
-    settings: BaseModel
+    settings: MethodSettings
     network: nn.Module
     spec: CheckpointSpec
     tiling: TilingPlan
@@ -105,22 +106,17 @@ def resolve(request: SegmentRequest) -> Resolved:
     """
     volume, roi, voxel_size = _open_image(request)
     method = method_entry(request.method)
-    settings = _validate_settings(method, request.settings)
-    normalisation, invert = (
-        getattr(settings, "normalisation", "auto"),
-        getattr(settings, "invert", False),
-    )
-    grey, grey_note = find_grey_range(volume, roi, normalisation, invert=invert)
-
     from napari_neuropil.networks.registry import load_checkpoint
 
     checkpoint = Path(request.checkpoint) if request.checkpoint else pretrained_path(method.network)
     network, spec = load_checkpoint(checkpoint, method.network)
+    settings = _validate_settings(method, {**spec.settings, **request.settings})
+    grey, grey_note = find_grey_range(volume, roi, settings.normalisation, invert=settings.invert)
     factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
     grid_shape = pooled_shape(roi.shape, factors)
     notices = [grey_note, *_notices(voxel_size, factors, grid_shape, spec)]
 
-    overlap = float(getattr(settings, "overlap", 0.25))
+    overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     block_shape = request.block_shape or BLOCK_SHAPE
     blocks = split_blocks(grid_shape, block_shape)
@@ -148,6 +144,7 @@ def resolve(request: SegmentRequest) -> Resolved:
         channels_last=tiling.channels_last,
         threads=tiling.threads,
         grey_range=(grey.low, grey.high),
+        settings=settings.model_dump(mode="json"),
         checkpoint=str(checkpoint),
         checkpoint_sha256=spec.sha256,
         seconds=round(
@@ -197,7 +194,7 @@ def _open_image(request: SegmentRequest) -> tuple[Volume, Roi, VoxelSize]:
     return volume, roi, volume.voxel_size
 
 
-def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> BaseModel:
+def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> MethodSettings:
     try:
         return method.settings_class.model_validate(values)
     except ValidationError as error:

@@ -56,6 +56,7 @@ class SegmentPlan(BaseModel):
     channels_last: bool
     threads: int
     grey_range: tuple[float, float] = Field(description="Values that become 0 and 1.")
+    settings: dict[str, Any] = Field(description="The method's, complete.")
     checkpoint: str
     checkpoint_sha256: str
     seconds: float = Field(description="Expected time; measured passes, other steps by rule.")

@@ -39,7 +39,7 @@ _WATERSHED_HALO = 16
 
 _SAME_RUN = {
     "shape", "voxel_size", "roi", "factors", "tile_shape", "overlap", "block_shape",
-    "grey_range", "checkpoint_sha256",
+    "grey_range", "checkpoint_sha256", "settings",
 }  # fmt: skip
 """What must agree for a run to go on with another's blocks."""
 
@@ -153,10 +153,6 @@ class _Run:
         info = read_info(self.path)
         old = SegmentPlan.model_validate(info.plan)
         ours, theirs = (p.model_dump(include=_SAME_RUN) for p in (self.plan, old))
-        ours["settings"] = self.resolved.settings.model_dump()
-        theirs["settings"] = self.resolved.method.settings_class.model_validate(
-            old.request.settings
-        ).model_dump()
         ours["image"], theirs["image"] = self.plan.request.image, old.request.image
         different = [k for k in ours if ours[k] != theirs[k]]
         if different:

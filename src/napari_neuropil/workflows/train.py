@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def train_segneuron(
     network = MNet(recipe.network.widths, len(offsets))
     sampler = PatchSampler(volumes, recipe.patch_shape, offsets, recipe.augmentation, recipe.seed)
 
-    def tell(step: int, terms: dict[str, float]) -> None:
+    def tell(step: int, terms: Mapping[str, float]) -> None:
         message = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
         total = recipe.optimiser.steps
         report(Progress(stage="train", done=step + 1, total=total, message=message))

@@ -1,0 +1,44 @@
+"""What every method's settings have in common: how the network sees the volume."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ADVANCED: Final[dict[str, Any]] = {"advanced": True}
+"""Marks a field that forms fold away."""
+
+
+class MethodSettings(BaseModel):
+    """Settings of the network's side; a method adds those of its post-processing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resample: bool = Field(
+        default=True,
+        title="Resample for the network",
+        description="Average pixels down to the voxel size the network was trained at. Off: the "
+        "network sees the volume as it is.",
+    )
+    invert: bool = Field(
+        default=False,
+        title="Membranes are bright",
+        description="Invert the contrast, for volumes with bright membranes.",
+    )
+    normalisation: Literal["auto", "dtype-maximum", "percentile"] = Field(
+        "auto",
+        title="Grey values",
+        description="How grey values come into [0, 1]: by the type's maximum, by the 0.1 and 99.9 "
+        "percentile, or whichever fits the type.",
+        json_schema_extra=ADVANCED,
+    )
+    overlap: float = Field(
+        0.2,
+        ge=0,
+        le=0.75,
+        title="Tile overlap",
+        description="Share of a tile that neighbours have in common. 0.5 is the paper's; less is "
+        "faster.",
+        json_schema_extra=ADVANCED,
+    )
