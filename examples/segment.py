@@ -1,4 +1,4 @@
-"""The whole walk in Python: segment the sample volume, score the result, write it as a TIFF."""
+"""The whole walk in Python: segment a crop of the sample, score the result, write it as a TIFF."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from napari_neuropil.workflows.requests import SegmentRequest
 from napari_neuropil.workflows.segment import segment
 
 sample = Path(__file__).resolve().parents[1] / "sample_data" / "neuropil.ome.zarr"
-request = SegmentRequest(image=str(sample), project="example.neuropil", device="cpu")
+crop = "4:20,0:160,0:160"
+request = SegmentRequest(image=str(sample), project="example.neuropil", roi=crop, device="cpu")
 project = segment(request, report=lambda step: print(step.stage, step.done, "of", step.total))
 print(project.info.fragment_count, "fragments,", len(project.rag.contacts), "contacts")
 print(evaluate_files(project.path, sample / "labels" / "neurons"))

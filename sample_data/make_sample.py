@@ -1,12 +1,15 @@
-"""Write the sample volume beside this file: ``python sample_data/make_sample.py``."""
+"""Write the samples beside this file: ``python sample_data/make_sample.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from napari_neuropil.geometry import VoxelSize
+from napari_neuropil.project import write_info
 from napari_neuropil.synthetic import make_neuropil
 from napari_neuropil.volumes import write_volume
+from napari_neuropil.workflows.requests import SegmentRequest
+from napari_neuropil.workflows.segment import segment
 
 SHAPE = (24, 192, 192)
 VOXEL_SIZE = VoxelSize(30, 12, 12)
@@ -50,5 +53,25 @@ def write_sample(path: Path, *, overwrite: bool = False) -> None:
     )
 
 
+def write_project(path: Path, image: Path) -> None:
+    """Segment the sample with the shipped weights, and forget where that was done.
+
+    Parameters
+    ----------
+    path : Path
+        The project folder to make; an existing one is replaced.
+    image : Path
+        The sample volume, in the same folder.
+    """
+    request = SegmentRequest(image=str(image), project=str(path), device="cpu", overwrite=True)
+    project = segment(request)
+    source, weights = f"../{image.name}", Path(project.info.plan["checkpoint"]).name
+    wish = {**project.info.plan["request"], "image": source, "project": path.name}
+    plan = {**project.info.plan, "request": wish, "checkpoint": weights}
+    write_info(path, project.info.model_copy(update={"image_source": source, "plan": plan}))
+
+
 if __name__ == "__main__":
-    write_sample(Path(__file__).parent / "neuropil.ome.zarr", overwrite=True)
+    folder = Path(__file__).parent
+    write_sample(folder / "neuropil.ome.zarr", overwrite=True)
+    write_project(folder / "neuropil.neuropil", folder / "neuropil.ome.zarr")

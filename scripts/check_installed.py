@@ -25,9 +25,8 @@ def main(prefix: Path) -> None:
     manager = PluginManager()
     manager.discover()
     if "napari-neuropil" not in manager:
-        sys.exit(
-            f"napari does not find the plugin; it finds {[found.name for found in manager.iter_manifests()]}"
-        )
+        found = [manifest.name for manifest in manager.iter_manifests()]
+        sys.exit(f"napari does not find the plugin; it finds {found}")
     manager.activate("napari-neuropil")
     contributions = manager.get_manifest("napari-neuropil").contributions
     for command in contributions.commands or ():

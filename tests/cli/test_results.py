@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,32 @@ def test_an_export_keeps_what_is_there(
     assert run(["export", str(project), str(out), "--overwrite", "--json"]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"event": "done", "labels": str(out)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
+@pytest.mark.parametrize("name", ["out.h5", "out.tif"])
+def test_a_full_disk_ends_the_process_with_2(name: str, project: Path, tmp_path: Path) -> None:
+    # A process of its own: HDF5 may fall over unwritten chunks as late as its exit.
+    script = (
+        "import resource, sys\n"
+        "from napari_neuropil.cli.app import run\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    words = ["export", str(project), str(tmp_path / name)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_writes_the_six_scores(

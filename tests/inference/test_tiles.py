@@ -16,7 +16,12 @@ from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.geometry import Roi
 from napari_neuropil.inference.predict import Predictor, TilingPlan
-from napari_neuropil.inference.tiles import blending_weight, coverage, tile_starts, tiles_of
+from napari_neuropil.inference.tiles import (
+    blending_weight,
+    count_passes,
+    tile_starts,
+    tiles_touching,
+)
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.floats(0, 0.75))
@@ -28,9 +33,29 @@ def test_starts_cover_the_axis(length: int, tile: int, overlap: float) -> None:
     assert all(0 < b - a <= stride + 1 for a, b in itertools.pairwise(starts))
 
 
-def test_coverage_by_hand() -> None:
-    # 2 tiles of 16 along z for 24 sections, one tile elsewhere.
-    assert coverage((24, 32, 32), (16, 32, 32), 0.25) == pytest.approx(32 / 24)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(2, 20), st.integers(8, 60), st.integers(8, 60)),
+)
+def test_passes_are_counted_without_listing_them(
+    shape: tuple[int, int, int], block_shape: tuple[int, int, int]
+) -> None:
+    tile = (8, 32, 32)
+    listed = sum(
+        len(tiles_touching(b.roi, shape, tile, 0.25)) for b in split_blocks(shape, block_shape)
+    )
+    assert count_passes(shape, block_shape, tile, 0.25) == listed
+
+
+def test_tiles_by_hand() -> None:
+    # 24 sections need two tiles of 16; elsewhere one is enough.
+    whole = Roi.of_shape((24, 32, 32))
+    assert tiles_touching(whole, whole.shape, (16, 32, 32), 0.25) == [
+        Roi((0, 0, 0), (16, 32, 32)),
+        Roi((8, 0, 0), (24, 32, 32)),
+    ]
+    part = Roi((17, 0, 0), (24, 5, 5))
+    assert len(tiles_touching(part, whole.shape, (16, 32, 32), 0.25)) == 1
 
 
 def test_weight_is_positive_and_highest_inside() -> None:
@@ -134,4 +159,5 @@ def test_other_runtime_errors_are_not_swallowed() -> None:
 
 def test_every_tile_lies_inside() -> None:
     whole = Roi.of_shape((20, 45, 33))
-    assert all(t.intersection(whole) == t for t in tiles_of(whole.shape, (16, 32, 32), 0.2))
+    tiles = tiles_touching(whole, whole.shape, (16, 32, 32), 0.2)
+    assert all(t.intersection(whole) == t for t in tiles)

@@ -9,7 +9,7 @@ import pytest
 
 from napari_neuropil.errors import VolumeNotFoundError
 from napari_neuropil.plugin.project_places import default_project
-from napari_neuropil.plugin.sample_data import find_sample
+from napari_neuropil.workflows.samples import find_sample
 
 
 def test_sample_volume(viewer: Any) -> None:

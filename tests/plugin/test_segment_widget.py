@@ -245,8 +245,8 @@ def test_default_project_of_a_layer_in_memory(viewer: Any, image: Any) -> None:
 def test_real_crop_of_the_sample(viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_neuropil.errors import CheckpointError
     from napari_neuropil.networks.pretrained import pretrained_path
-    from napari_neuropil.plugin.sample_data import find_sample
     from napari_neuropil.volumes import open_volume
+    from napari_neuropil.workflows.samples import find_sample
 
     try:
         pretrained_path("segneuron")

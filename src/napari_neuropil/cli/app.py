@@ -20,7 +20,7 @@ import typer
 
 from napari_neuropil.cli import convert, demo, evaluate, export, info, segment, train
 from napari_neuropil.cli.reporting import JsonReporter, console
-from napari_neuropil.errors import CancelledError, NeuropilError, OutputError
+from napari_neuropil.errors import BlockFailedError, CancelledError, NeuropilError, OutputError
 
 _OK: Final = 0
 _DEFECT: Final = 1
@@ -72,6 +72,11 @@ def run(arguments: Sequence[str]) -> int:
     except CancelledError:
         return _interrupted()
     except NeuropilError as error:
+        if isinstance(error, BlockFailedError) and not isinstance(error.__cause__, OSError):
+            # The input was fine: this is a defect, and its traceback is what mends it.
+            if json_reporter:
+                json_reporter.error(error)
+            raise
         return _refuse(error, json_reporter)
     except BrokenPipeError:
         # The reader has gone; a later flush of stdout must not raise again.

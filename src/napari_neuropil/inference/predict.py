@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.geometry import Roi, Shape
-from napari_neuropil.inference.tiles import blending_weight, tiles_of
+from napari_neuropil.inference.tiles import blending_weight, tiles_touching
 
 MINIMUM_TILE: Shape = (4, 32, 32)
 """Below this a halved tile would no longer hold a neurite's cross-section."""
@@ -90,8 +90,7 @@ class Predictor:
 
     def tiles_touching(self, roi: Roi, shape: Sequence[int]) -> list[Roi]:
         """Return the tiles of the volume's grid that meet `roi`."""
-        tiles = tiles_of(shape, self.plan.tile_shape, self.plan.overlap)
-        return [tile for tile in tiles if tile.intersection(roi)]
+        return tiles_touching(roi, shape, self.plan.tile_shape, self.plan.overlap)
 
     def halo_roi(self, roi: Roi, shape: Sequence[int]) -> Roi:
         """Return the box of the volume that `predict` needs to write `roi`."""

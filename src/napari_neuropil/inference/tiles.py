@@ -36,17 +36,49 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
-def tiles_of(shape: Sequence[int], tile_shape: Shape, overlap: float) -> list[Roi]:
-    """Return the grid of tiles of a volume, in raster order.
+def tiles_touching(roi: Roi, shape: Sequence[int], tile_shape: Shape, overlap: float) -> list[Roi]:
+    """Return the tiles of a volume's grid that meet `roi`, in raster order.
 
-    A tile is never larger than the volume; prediction pads what the network needs.
+    Found axis by axis, so the cost does not grow with the volume's number of tiles. A tile is
+    never larger than the volume; prediction pads what the network needs.
+
+    Parameters
+    ----------
+    roi : Roi
+        A box of the volume.
+    shape : sequence of int
+        The volume's.
+    tile_shape : Shape
+        A tile's.
+    overlap : float
+        As `tile_starts`.
     """
-    starts = [tile_starts(n, t, overlap) for n, t in zip(shape, tile_shape, strict=True)]
     sizes = [min(n, t) for n, t in zip(shape, tile_shape, strict=True)]
+    starts = [
+        [s for s in tile_starts(n, t, overlap) if s < b and s + size > a]
+        for n, t, size, a, b in zip(shape, tile_shape, sizes, roi.start, roi.stop, strict=True)
+    ]
     return [
         Roi((z, y, x), (z + sizes[0], y + sizes[1], x + sizes[2]))
         for z, y, x in itertools.product(*starts)
     ]
+
+
+def count_passes(
+    shape: Sequence[int], block_shape: Shape, tile_shape: Shape, overlap: float
+) -> int:
+    """Return the tiles computed in all, when the volume is worked through block by block.
+
+    Tiles that meet several blocks are computed for each.
+    """
+    passes = 1
+    for n, block, tile in zip(shape, block_shape, tile_shape, strict=True):
+        size, starts = min(n, tile), tile_starts(n, tile, overlap)
+        passes *= sum(
+            sum(1 for s in starts if s < min(a + block, n) and s + size > a)
+            for a in range(0, n, block)
+        )
+    return passes
 
 
 def blending_weight(tile_shape: Sequence[int], overlap: float) -> NDArray[np.float32]:
@@ -63,9 +95,3 @@ def blending_weight(tile_shape: Sequence[int], overlap: float) -> NDArray[np.flo
         profile = np.minimum(1.0, distance / (ramp + 1)).astype(np.float32)
         weight *= profile.reshape([-1 if a == axis else 1 for a in range(3)])
     return weight
-
-
-def coverage(shape: Sequence[int], tile_shape: Shape, overlap: float) -> float:
-    """Return voxels computed per voxel of the volume."""
-    tiles = tiles_of(shape, tile_shape, overlap)
-    return sum(tile.size for tile in tiles) / math.prod(shape)

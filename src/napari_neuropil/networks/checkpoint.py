@@ -80,6 +80,7 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial)
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
         spec = spec.model_copy(update={"sha256": file_sha256(partial)})
         spec_partial = path.with_suffix(".json.partial")
         spec_partial.write_text(spec.model_dump_json(indent=1) + "\n")

@@ -32,6 +32,9 @@ class OptimiserSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(2000, ge=1, description="Patches to train on.")
+    stop_at: int | None = Field(
+        None, ge=1, description="End here, in the middle of the schedule; None ends with it."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Of the constant part.")
     warm_up: int = Field(50, ge=0, description="Steps of linear warm-up.")
     decay: float = Field(0.25, ge=0, le=1, description="Share of steps of the final decay.")
@@ -40,6 +43,11 @@ class OptimiserSettings(BaseModel):
     average: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights.")
     save_every: int = Field(50, ge=1, description="Steps between saved states.")
     validate_every: int = Field(100, ge=1, description="Steps between validations.")
+
+    @property
+    def last_step(self) -> int:
+        """Number of steps that are run."""
+        return min(self.steps, self.stop_at or self.steps)
 
 
 def rate_at(step: int, settings: OptimiserSettings) -> float:
@@ -116,7 +124,7 @@ def train(
             log.writerow(("step", "seconds", "affinities", "foreground", "validation"))
         began = time.perf_counter()
         means: dict[str, float] = {}
-        for step, patch in _prefetch(sampler, first, settings.steps):
+        for step, patch in _prefetch(sampler, first, settings.last_step):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * rate_at(step, settings)
             terms = patch_loss(network, patch, device)
@@ -129,9 +137,9 @@ def train(
             means = {n: v + 0.95 * (means.get(n, v) - v) for n, v in values.items()}
             report(step, values)
             done = step + 1
-            if done % settings.save_every == 0 or done == settings.steps:
+            if done % settings.save_every == 0 or done == settings.last_step:
                 _save(state_path, network, optimiser, average, done)
-            if done % settings.validate_every == 0 or done == settings.steps:
+            if done % settings.validate_every == 0 or done == settings.last_step:
                 loss = _validate(network, average, validation, device)
                 seconds = round(time.perf_counter() - began, 1)
                 log.writerow(

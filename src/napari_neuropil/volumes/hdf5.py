@@ -57,7 +57,9 @@ def write(spec: VolumeSpec, source: BlockSource) -> None:
     with partial_output(spec.container, overwrite=True, source=source) as partial:
         if copies:
             shutil.copyfile(spec.container, partial)
-        with h5py.File(partial, "a") as file:
+        # Without a chunk cache: on a full disk HDF5 would try to flush it again when the process
+        # ends, and crash.
+        with h5py.File(partial, "a", rdcc_nbytes=0) as file:
             if name in file:
                 del file[name]
             _write_dataset(file, name, spec, source)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import find_grey_range
 from napari_neuropil.inference.grids import pooled_shape
-from napari_neuropil.inference.tiles import tiles_of
+from napari_neuropil.inference.tiles import count_passes
 from napari_neuropil.methods import MethodEntry, method_entry
 from napari_neuropil.methods.settings import MethodSettings
 from napari_neuropil.networks import pretrained_path
@@ -119,10 +118,9 @@ def resolve(request: SegmentRequest) -> Resolved:
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     block_shape = request.block_shape or BLOCK_SHAPE
-    blocks = split_blocks(grid_shape, block_shape)
-    tiles = tiles_of(grid_shape, tiling.tile_shape, tiling.overlap)
-    passes = sum(sum(1 for t in tiles if t.intersection(b.roi)) for b in blocks)
-    tile_voxels = math.prod(tiles[0].shape)
+    blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
+    passes = count_passes(grid_shape, block_shape, tiling.tile_shape, overlap)
+    tile_voxels = math.prod(min(n, t) for n, t in zip(grid_shape, tiling.tile_shape, strict=True))
     voxels = math.prod(grid_shape)
     plan = SegmentPlan(
         request=request,
@@ -137,7 +135,7 @@ def resolve(request: SegmentRequest) -> Resolved:
         tiles=passes,
         coverage=round(passes * tile_voxels / voxels, 3),
         block_shape=block_shape,
-        blocks=len(blocks),
+        blocks=blocks,
         halo=tiling.tile_shape,
         device=tiling.device,
         dtype="bfloat16" if tiling.half else "float32",

@@ -78,7 +78,7 @@ def train_segneuron(
 
     def tell(step: int, terms: Mapping[str, float]) -> None:
         message = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        total = recipe.optimiser.steps
+        total = recipe.optimiser.last_step
         report(Progress(stage="train", done=step + 1, total=total, message=message))
 
     weights = train(
@@ -98,7 +98,7 @@ def train_segneuron(
         tile_shape=recipe.tile_shape,
         training_data=tuple(describe_data(recipe)),
         licence=recipe.licence,
-        steps=recipe.optimiser.steps,
+        steps=recipe.optimiser.last_step,
     )
     save_checkpoint(out, weights, spec)
     return out
