@@ -141,14 +141,18 @@ def _score(
 
 
 def _partition(
-    affinities: NDArray[np.float32], foreground: NDArray[np.float32], settings: dict[str, Any]
+    affinities: NDArray[np.float32],
+    foreground: NDArray[np.float32],
+    settings: dict[str, Any],
+    working: VoxelSize,
 ) -> tuple[NDArray[np.uint64], Any, Any]:
-    from napari_neuropil.methods.segneuron import SegNeuronSettings
+    from napari_neuropil.methods.segneuron import SegNeuronSettings, settle
     from napari_neuropil.segmentation.fragments import make_fragments, restrict_to_foreground
     from napari_neuropil.segmentation.rag import build_rag
 
-    chosen = SegNeuronSettings(**{k: v for k, v in settings.items() if k != "checkpoint"})
-    fragments = make_fragments(affinities, foreground, chosen.watershed())
+    wish = SegNeuronSettings(**{k: v for k, v in settings.items() if k != "checkpoint"})
+    chosen = settle(wish.model_copy(update={"views": "one"}), working)
+    fragments = make_fragments(affinities, foreground, chosen.watershed_settings())
     rag = build_rag(fragments, restrict_to_foreground(affinities, foreground))
     return fragments, rag, chosen
 
@@ -166,7 +170,9 @@ def _classical(
     ridges = np.stack([sato(section, sigmas=(1, 1.5, 2), black_ridges=True) for section in image])
     boundary = np.clip(ridges / np.percentile(ridges, 97), 0, 1).astype(np.float32)
     affinities = np.repeat((1 - boundary)[None], 3, 0)
-    fragments, rag, _ = _partition(affinities, 1 - boundary, settings)
+    fragments, rag, _ = _partition(
+        affinities, 1 - boundary, settings, VoxelSize(*found["voxel_size"]).scaled(factors)
+    )
     truth = _read(found, data, "labels")
     best: tuple[dict[str, float], float] | None = None
     for threshold in np.linspace(0.3, 0.95, 8):
@@ -195,7 +201,12 @@ def _oracle(
     affinities[0, 0] = labels[0] > 0
     affinities[1, :, 0] = labels[:, 0] > 0
     affinities[2, :, :, 0] = labels[:, :, 0] > 0
-    fragments, rag, chosen = _partition(affinities, (labels > 0).astype(np.float32), settings)
+    fragments, rag, chosen = _partition(
+        affinities,
+        (labels > 0).astype(np.float32),
+        settings,
+        VoxelSize(*found["voxel_size"]).scaled(found["factors"]),
+    )
     lookup = agglomerate(rag, int(fragments.max()), chosen.agglomeration())
     return _score(lookup, fragments, truth, found["factors"]), {"fragments": int(fragments.max())}
 

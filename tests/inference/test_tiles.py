@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.geometry import Roi
-from napari_neuropil.inference.predict import Predictor, TilingPlan
+from napari_neuropil.inference.predict import (
+    VIEWS,
+    Predictor,
+    TilingPlan,
+    turn,
+    turn_back,
+    turned_tile,
+)
 from napari_neuropil.inference.tiles import (
     blending_weight,
     count_passes,
@@ -113,6 +120,46 @@ def test_any_blocks_give_the_one_shot_result(block_shape: tuple[int, int, int]) 
         found[(slice(None), *block.roi.slices)] = part
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert wanted.std() > 0.01
+
+
+class _Slopes(nn.Module):
+    """Channels are differences along the network's own z, y, x: it sees which way it looks."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        before = [
+            torch.cat([x.narrow(a, 0, 1), x.narrow(a, 0, x.shape[a] - 1)], a) for a in (2, 3, 4)
+        ]
+        steps = [x - b for b in before]
+        return torch.cat(steps, 1), x
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_comes_back_to_the_volumes_axes(view: tuple[int, int, int]) -> None:
+    image = _image((32, 48, 32))
+    network = _Slopes()
+    own = np.concatenate([t.numpy() for t in network(torch.from_numpy(image)[None, None])], 1)
+    turned = turn(image[None], view)
+    seen = network(torch.from_numpy(np.ascontiguousarray(turned))[:, None])
+    found = turn_back(np.concatenate([t.numpy() for t in seen], 1), view)
+    np.testing.assert_allclose(found, own, atol=1e-6)
+    assert turned_tile((8, 16, 32), view)[view[0]] == 8
+
+
+def test_three_views_keep_the_lowest_and_do_not_depend_on_blocks() -> None:
+    shape = (26, 50, 45)
+    image, whole = _image(shape), Roi.of_shape(shape)
+    one = Predictor(_Contextual(), TilingPlan((8, 32, 32), 0.25))
+    three = Predictor(_Contextual(), TilingPlan((8, 32, 32), 0.25, views=3))
+    single = one.predict(image, whole, whole, shape)
+    wanted = three.predict(image, whole, whole, shape)
+    assert (wanted <= single + 1e-6).all()
+    assert (wanted < single - 1e-3).mean() > 0.1
+    found = np.zeros_like(wanted)
+    for block in split_blocks(shape, (13, 30, 20)):
+        halo = three.halo_roi(block.roi, shape)
+        part = three.predict(image[halo.slices], halo, block.roi, shape)
+        found[(slice(None), *block.roi.slices)] = part
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 class _Hungry(_Local):

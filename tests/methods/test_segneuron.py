@@ -14,6 +14,7 @@ from napari_neuropil.methods.segneuron import (
     fragments_of,
     kept_channels,
     segments_of,
+    settle,
     working_factors,
 )
 from napari_neuropil.segmentation.rag import build_rag
@@ -38,6 +39,15 @@ def test_volumes_are_pooled_to_what_was_trained_on(
     size = VoxelSize(*voxel_size)
     assert working_factors(size, _TRAINED, SegNeuronSettings()) == factors
     assert working_factors(size, _TRAINED, SegNeuronSettings(resample=False)) == (1, 1, 1)
+
+
+def test_choices_are_made_by_isotropy() -> None:
+    flat = settle(SegNeuronSettings(), VoxelSize(29, 12, 12))
+    assert (flat.views, flat.watershed, flat.beta) == ("one", "sections", 0.5)
+    cubes = settle(SegNeuronSettings(), VoxelSize(8, 8, 8))
+    assert (cubes.views, cubes.watershed, cubes.beta) == ("three", "volume", 0.25)
+    own = settle(SegNeuronSettings(views="one", beta=0.3), VoxelSize(8, 8, 8))
+    assert (own.views, own.beta) == ("one", 0.3)
 
 
 def test_channels_are_found_by_offset() -> None:

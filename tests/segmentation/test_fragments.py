@@ -179,3 +179,18 @@ def test_settings_have_bounds_and_words() -> None:
     for wrong in ({"threshold": 0}, {"sigma_seeds": -1}, {"min_size": -1}, {"alpha": 2}):
         with pytest.raises(ValidationError):
             WatershedSettings(**wrong)
+
+
+def test_volumetric_fragments_run_through_sections() -> None:
+    affinities = np.full((3, 12, 24, 40), 0.95, np.float32)
+    affinities[:, :, :, 19:21] = 0.02
+    settings = WatershedSettings(sigma_seeds=1, sigma_weights=1, min_size=10, volumetric=True)
+    fragments = make_fragments(affinities, None, settings, first_id=5)
+    assert fragments.min() == 5
+    left, right = np.unique(fragments[:, :, :18]), np.unique(fragments[:, :, 22:])
+    assert np.intersect1d(left, right).size == 0
+    assert (fragments[0, :, 2:17] == fragments[-1, :, 2:17]).mean() > 0.5
+    sections = make_fragments(
+        affinities, None, settings.model_copy(update={"volumetric": False}), first_id=5
+    )
+    assert np.intersect1d(sections[0], sections[1]).size == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,6 +21,11 @@ from napari_neuropil.inference.tiles import blending_weight, tiles_touching
 
 MINIMUM_TILE: Shape = (4, 32, 32)
 """Below this a halved tile would no longer hold a neurite's cross-section."""
+
+View = tuple[int, int, int]
+
+VIEWS: Final[tuple[View, ...]] = ((0, 1, 2), (1, 0, 2), (2, 1, 0))
+"""Orders of the axes, the section axis first; the first is the volume's own."""
 
 _MULTIPLE = 16
 """Networks pool y and x up to four times; tiles are padded to multiples of this."""
@@ -38,6 +44,8 @@ class TilingPlan:
         One pass, voxels of the grid the network sees. Instance norm makes it matter.
     overlap : float
         Smallest share that neighbouring tiles have in common.
+    views : int
+        1, or 3: the network also looks along y and x, and the lowest value counts.
     batch : int
         Tiles in one pass.
     device : str
@@ -52,6 +60,7 @@ class TilingPlan:
 
     tile_shape: Shape
     overlap: float = 0.25
+    views: int = 1
     batch: int = 1
     device: str = "cpu"
     half: bool = False
@@ -69,7 +78,8 @@ class Predictor:
     plan : TilingPlan
         How; `Predictor.plan` holds what remains of it after memory ran out.
     channels : list of int, optional
-        Which of the network's channels are returned; None means all.
+        Which of the network's channels are returned; None means all. With three views the first
+        three must be the nearest affinities along z, y, x.
     notice : callable
         Told of every change to the plan.
     """
@@ -90,7 +100,14 @@ class Predictor:
 
     def tiles_touching(self, roi: Roi, shape: Sequence[int]) -> list[Roi]:
         """Return the tiles of the volume's grid that meet `roi`."""
-        return tiles_touching(roi, shape, self.plan.tile_shape, self.plan.overlap)
+        return [tile for view in self._views() for tile in self._tiles_of(view, roi, shape)]
+
+    def _views(self) -> tuple[View, ...]:
+        return VIEWS[: self.plan.views]
+
+    def _tiles_of(self, view: View, roi: Roi, shape: Sequence[int]) -> list[Roi]:
+        tile = turned_tile(self.plan.tile_shape, view)
+        return tiles_touching(roi, shape, tile, self.plan.overlap)
 
     def halo_roi(self, roi: Roi, shape: Sequence[int]) -> Roi:
         """Return the box of the volume that `predict` needs to write `roi`."""
@@ -135,7 +152,7 @@ class Predictor:
         """
         while True:
             try:
-                return self._predict(image, image_roi, roi, shape, report)
+                return self._look_from_all_sides(image, image_roi, roi, shape, report)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 self._shrink(error)
             except RuntimeError as error:
@@ -144,7 +161,7 @@ class Predictor:
                     raise
                 self._shrink(error)
 
-    def _predict(
+    def _look_from_all_sides(
         self,
         image: NDArray[np.float32],
         image_roi: Roi,
@@ -152,7 +169,29 @@ class Predictor:
         shape: Sequence[int],
         report: Callable[[int, int], None],
     ) -> NDArray[np.float32]:
-        tiles = self.tiles_touching(roi, shape)
+        count = len(self.tiles_touching(roi, shape))
+        before, lowest = 0, None
+        for view in self._views():
+            tiles = self._tiles_of(view, roi, shape)
+
+            def tell(done: int, before: int = before) -> None:
+                report(before + done, count)
+
+            seen = self._predict(image, image_roi, roi, view, tiles, tell)
+            lowest = seen if lowest is None else np.minimum(lowest, seen, out=lowest)
+            before += len(tiles)
+        assert lowest is not None  # noqa: S101 - there is at least one view
+        return lowest
+
+    def _predict(
+        self,
+        image: NDArray[np.float32],
+        image_roi: Roi,
+        roi: Roi,
+        view: View,
+        tiles: list[Roi],
+        report: Callable[[int], None],
+    ) -> NDArray[np.float32]:
         weight = blending_weight(tiles[0].shape, self.plan.overlap)
         back = [-o for o in image_roi.start]
         total: NDArray[np.float32] | None = None
@@ -160,12 +199,12 @@ class Predictor:
         for first in range(0, len(tiles), self.plan.batch):
             batch = tiles[first : first + self.plan.batch]
             grey = np.stack([image[tile.shifted(back).slices] for tile in batch])
-            outputs = self._pass(grey)
+            outputs = turn_back(self._pass(turn(grey, view)), view)
             if total is None:
                 total = np.zeros((outputs.shape[1], *roi.shape), np.float32)
             for tile, output in zip(batch, outputs, strict=True):
                 _add_part(total, weights, tile, roi, output, weight)
-            report(min(first + len(batch), len(tiles)), len(tiles))
+            report(min(first + len(batch), len(tiles)))
         assert total is not None  # noqa: S101 - a block touches at least one tile
         total /= weights
         return total
@@ -210,6 +249,26 @@ class Predictor:
             f"Out of memory: tile {smaller} instead of {plan.tile_shape}; results differ slightly "
             "from those of the full tile."
         )
+
+
+def turned_tile(tile_shape: Shape, view: View) -> Shape:
+    """Return the box, in the volume's own axes, that a view's tile covers."""
+    z, y, x = (tile_shape[view.index(axis)] for axis in range(3))
+    return z, y, x
+
+
+def turn(grey: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """Bring (B, Z, Y, X) into a view's order of axes."""
+    return grey.transpose(0, *(1 + axis for axis in view))
+
+
+def turn_back(outputs: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """Bring (B, C, ...) of a view back to (B, C, Z, Y, X), affinities to their own axes."""
+    if view == VIEWS[0]:
+        return outputs
+    own = [view.index(axis) for axis in range(3)]
+    channels = [*own, *range(3, outputs.shape[1])]
+    return outputs[:, channels].transpose(0, 1, *(2 + axis for axis in own))
 
 
 def _half_of(device: torch.device) -> torch.dtype:

@@ -28,7 +28,8 @@ class MethodEntry:
     settings_class : type of MethodSettings
         What a user may change.
     module : module
-        Has `working_factors`, `kept_channels`, `fragments_of`, `edge_affinities` and
+        Has `settle`, `view_count`, `working_factors`, `kept_channels`, `fragment_halo`,
+        `fragments_of`, `edge_affinities` and
         `segments_of`, the steps that `workflows.segment` runs.
     """
 

@@ -67,6 +67,8 @@ NETWORKS: Final[dict[str, NetworkEntry]] = {
         published_tile=(20, 128, 128),
         published_settings={
             "beta": 0.25,
+            "views": "one",
+            "watershed": "sections",
             "overlap": 0.5,
             "watershed_threshold": 0.25,
             "seed_sigma": 2.0,

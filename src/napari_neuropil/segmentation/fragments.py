@@ -74,12 +74,19 @@ class WatershedSettings(BaseModel):
         description="Fragments with fewer pixels in their section are given to their neighbours.",
         json_schema_extra={"unit": "pixels", "advanced": True},
     )
+    volumetric: bool = Field(
+        default=False,
+        title="Fragments through sections",
+        description="One watershed of the whole block, for isotropic volumes; otherwise one for"
+        " each section.",
+        json_schema_extra={"unit": "", "advanced": True},
+    )
 
 
 def restrict_to_foreground(
     affinities: NDArray[np.float32], foreground: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Lower each affinity to the foreground probability of its voxel (A.7 step 1).
+    """Lower each affinity to the foreground probability of its voxel (SegNeuron, section 2.4).
 
     Parameters
     ----------
@@ -114,7 +121,7 @@ def make_fragments(
     *,
     workers: int = 1,
 ) -> NDArray[np.uint64]:
-    """Cut each section into fragments.
+    """Cut each section, or the whole block, into fragments.
 
     Parameters
     ----------
@@ -152,11 +159,14 @@ def make_fragments(
     fragments = np.zeros(shape, np.uint64)
     if fragments.size == 0:
         return fragments
+    if settings.volumetric:
+        whole, _ = _cut(_boundary(affinities[:3], foreground), settings)
+        return whole + np.uint64(first_id - 1)
 
     def cut(z: int) -> tuple[NDArray[np.uint64], int]:
         in_plane = affinities[1:3, z]
         boundary = _boundary(in_plane, None if foreground is None else foreground[z])
-        return _cut_section(boundary, settings)
+        return _cut(boundary, settings)
 
     next_id = first_id
     for z, (section, count) in enumerate(_map_in_order(cut, shape[0], workers)):
@@ -176,10 +186,10 @@ def _map_in_order(
 
 
 def _boundary(
-    in_plane: NDArray[np.float32], foreground: NDArray[np.float32] | None
+    channels: NDArray[np.float32], foreground: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """Return b = max(1 - a_y, 1 - a_x), a restricted to the foreground (A.7 steps 1 and 2)."""
-    lowest = np.minimum(in_plane[0], in_plane[1])
+    """Return b = max(1 - a) over the channels, a restricted to the foreground."""
+    lowest = channels.min(axis=0)
     if foreground is not None:
         np.minimum(lowest, foreground, out=lowest)
     boundary: NDArray[np.float32] = np.subtract(1.0, lowest, dtype=np.float32)
@@ -193,10 +203,10 @@ def _boundary(
     return boundary
 
 
-def _cut_section(
+def _cut(
     boundary: NDArray[np.float32], settings: WatershedSettings
 ) -> tuple[NDArray[np.uint64], int]:
-    """Cut one section; return ids 1..n in raster order of their first pixels, and n."""
+    """Cut a section or a volume; return ids 1..n in raster order of their first voxels, and n."""
     inside = boundary <= settings.threshold
     # All in, all out, or nothing to tell places apart: the section is one fragment. (The official
     # code divides by zero here.)
@@ -247,10 +257,10 @@ def _remove_small(
     # Only pixels next to a removed one can grow into it: leaving out the others gives the same
     # result 40 times faster.
     nearby = removed.copy()
-    nearby[1:] |= removed[:-1]
-    nearby[:-1] |= removed[1:]
-    nearby[:, 1:] |= removed[:, :-1]
-    nearby[:, :-1] |= removed[:, 1:]
+    for axis in range(removed.ndim):
+        near, gone = np.moveaxis(nearby, axis, 0), np.moveaxis(removed, axis, 0)
+        near[1:] |= gone[:-1]
+        near[:-1] |= gone[1:]
     grown = bioimage_cpp.segmentation.watershed(height, seeds, mask=nearby)
     return np.where(removed, grown, labels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,6 +105,7 @@ def resolve(request: SegmentRequest) -> Resolved:
     """
     volume, roi, voxel_size = _open_image(request)
     method = method_entry(request.method)
+    from napari_neuropil.inference.predict import VIEWS, turned_tile
     from napari_neuropil.networks.registry import load_checkpoint
 
     checkpoint = Path(request.checkpoint) if request.checkpoint else pretrained_path(method.network)
@@ -113,14 +114,21 @@ def resolve(request: SegmentRequest) -> Resolved:
     grey, grey_note = find_grey_range(volume, roi, settings.normalisation, invert=settings.invert)
     factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
     grid_shape = pooled_shape(roi.shape, factors)
+    settings = method.module.settle(settings, voxel_size.scaled(factors))
+    views = method.module.view_count(settings)
     notices = [grey_note, *_notices(voxel_size, factors, grid_shape, spec)]
 
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
+    tiling = replace(tiling, views=views)
     block_shape = request.block_shape or BLOCK_SHAPE
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
-    passes = count_passes(grid_shape, block_shape, tiling.tile_shape, overlap)
-    tile_voxels = math.prod(min(n, t) for n, t in zip(grid_shape, tiling.tile_shape, strict=True))
+    passes, computed = 0, 0
+    for view in VIEWS[:views]:
+        tile = turned_tile(tiling.tile_shape, view)
+        count = count_passes(grid_shape, block_shape, tile, overlap)
+        passes += count
+        computed += count * math.prod(min(n, t) for n, t in zip(grid_shape, tile, strict=True))
     voxels = math.prod(grid_shape)
     plan = SegmentPlan(
         request=request,
@@ -131,9 +139,10 @@ def resolve(request: SegmentRequest) -> Resolved:
         grid_shape=grid_shape,
         tile_shape=tiling.tile_shape,
         overlap=overlap,
+        views=views,
         batch=tiling.batch,
         tiles=passes,
-        coverage=round(passes * tile_voxels / voxels, 3),
+        coverage=round(computed / voxels, 3),
         block_shape=block_shape,
         blocks=blocks,
         halo=tiling.tile_shape,
@@ -145,9 +154,7 @@ def resolve(request: SegmentRequest) -> Resolved:
         settings=settings.model_dump(mode="json"),
         checkpoint=str(checkpoint),
         checkpoint_sha256=spec.sha256,
-        seconds=round(
-            passes * tile_voxels * seconds_per_voxel + voxels * _POSTPROCESSING_SECONDS_PER_VOXEL, 1
-        ),
+        seconds=round(computed * seconds_per_voxel + voxels * _POSTPROCESSING_SECONDS_PER_VOXEL, 1),
         memory_bytes=_estimate_memory(block_shape, grid_shape, factors, tiling, volume),
         disk_bytes=int(roi.size * _DISK_BYTES_PER_VOXEL + voxels * 4),
         notices=tuple(notices),
@@ -231,12 +238,9 @@ def _choose_tiling(
             tile, channels * _BYTES_PER_TILE_VOXEL_AND_CHANNEL, notices.append
         )
         return choose_cpu_plan(network, tile, overlap, _PROBE_SHAPE)
-    plan = TilingPlan(
-        tile, overlap, device=str(device), half=device.type == "cuda", channels_last=False
-    )
-    batch = choose_batch(network, plan, _LARGEST_BATCH)
-    plan = TilingPlan(tile, overlap, batch, str(device), plan.half)
-    return plan, measure_pass(network, plan) / (batch * math.prod(tile))
+    plan = TilingPlan(tile, overlap, device=str(device), half=device.type == "cuda")
+    plan = replace(plan, batch=choose_batch(network, plan, _LARGEST_BATCH))
+    return plan, measure_pass(network, plan) / (plan.batch * math.prod(tile))
 
 
 def _notices(

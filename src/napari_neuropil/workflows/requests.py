@@ -45,6 +45,7 @@ class SegmentPlan(BaseModel):
     grid_shape: Shape = Field(description="The roi on the network's grid.")
     tile_shape: Shape
     overlap: float
+    views: int = Field(description="Sides the network looks from.")
     batch: int
     tiles: int = Field(description="Forward passes of one tile, all blocks together.")
     coverage: float = Field(description="Voxels computed per voxel written.")

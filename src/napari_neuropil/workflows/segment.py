@@ -34,9 +34,6 @@ from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, re
 from napari_neuropil.workflows.requests import Progress, Report, SegmentPlan, SegmentRequest
 
 _CHANNELS = 4
-_WATERSHED_HALO = 16
-"""Pixels around a block that its watershed sees, so that seeds near the border are the same."""
-
 _SAME_RUN = {
     "shape", "voxel_size", "roi", "factors", "tile_shape", "overlap", "block_shape",
     "grey_range", "checkpoint_sha256", "settings",
@@ -211,7 +208,7 @@ class _Run:
     def _cut_fragments(self) -> None:
         module, settings = self.resolved.method.module, self.resolved.settings
         ledger = Ledger(self.path / "blocks" / "fragments")
-        halo = (0, _WATERSHED_HALO, _WATERSHED_HALO)
+        halo = module.fragment_halo(settings)
 
         def read(block: Block) -> NDArray[np.uint8]:
             return self.affinities.read(block.roi.grown(halo, self.plan.grid_shape))
