@@ -1,10 +1,9 @@
 """Segment a volume into a project: affinities, fragments, contacts, segments.
 
 Each stage works block by block and remembers finished blocks, so that a run can be cancelled or
-killed at any time and goes on where it stopped. The fragments are those of a watershed on each
-section; at the borders between blocks they are cut, and the partition joins the pieces across
-the cut like any others. The affinities and, given the fragments, the contacts do not depend on
-the blocks at all.
+killed at any time and goes on where it stopped. At the borders between blocks fragments are cut,
+and the partition joins the pieces across the cut like any others. The affinities and, given the
+fragments, the contacts do not depend on the blocks at all.
 """
 
 from __future__ import annotations
