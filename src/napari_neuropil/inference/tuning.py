@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+import psutil
 import torch
 from torch import nn
 
@@ -16,6 +18,7 @@ from napari_neuropil.inference.devices import free_memory, usable_cores
 from napari_neuropil.inference.predict import TilingPlan
 
 MANY_CORES: Final = 2
+_SMALLEST_EDGE: Final = 32
 
 _MEMORY_SHARE: Final = 0.7
 """Of the free memory, what one pass may take; the rest is for fragmentation and others."""
@@ -99,8 +102,32 @@ def choose_batch(network: nn.Module, plan: TilingPlan, largest: int) -> int:
     return max(1, min(largest, int(_MEMORY_SHARE * free / max(1, peak))))
 
 
+def measure_peak_bytes(network: nn.Module, probe_shape: Shape) -> float:
+    """Return the resident bytes per voxel that one pass on the CPU takes at its peak.
+
+    A thread reads the process's memory every millisecond while a pass runs; torch keeps no
+    account of memory on the CPU.
+    """
+    process, done = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+    peak = [before]
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        measure_pass(network, TilingPlan(probe_shape))
+    finally:
+        done.set()
+        watcher.join()
+    return float(peak[0] - before) / math.prod(probe_shape)
+
+
 def cpu_tile_that_fits(
-    tile_shape: Shape, bytes_per_voxel: int, notice: Callable[[str], None]
+    tile_shape: Shape, bytes_per_voxel: float, notice: Callable[[str], None]
 ) -> Shape:
     """Halve a tile in y and x until one pass fits into free memory; say so.
 
@@ -108,14 +135,14 @@ def cpu_tile_that_fits(
     ----------
     tile_shape : Shape
         Wanted.
-    bytes_per_voxel : int
-        Peak of a pass per voxel of the tile, measured beforehand.
+    bytes_per_voxel : float
+        Peak of a pass per voxel of the tile, as measured.
     notice : callable
         Told if the tile was made smaller.
     """
     free = free_memory(torch.device("cpu"))
     z, y, x = tile_shape
-    while z * y * x * bytes_per_voxel > _MEMORY_SHARE * free and min(y, x) > 32:
+    while z * y * x * bytes_per_voxel > _MEMORY_SHARE * free and min(y, x) > _SMALLEST_EDGE:
         y, x = y // 2, x // 2
     if (z, y, x) != tile_shape:
         notice(

@@ -34,6 +34,7 @@ CHUNK_SHAPE: Final[Shape] = (16, 256, 256)
 """Stored chunks of the fragments, on the image's grid."""
 
 _PROBE_SHAPE: Final[Shape] = (8, 64, 64)
+_MEMORY_PROBE_SHAPE: Final[Shape] = (8, 96, 96)
 _BYTES_PER_BLOCK_VOXEL: Final = 48
 _BYTES_PER_TILE_VOXEL_AND_CHANNEL: Final = 70
 _BASE_BYTES: Final = 600 * 2**20
@@ -228,15 +229,17 @@ def _choose_tiling(
         choose_cpu_plan,
         cpu_tile_that_fits,
         measure_pass,
+        measure_peak_bytes,
     )
 
     device = choose_device(device_name)
     tile = spec.tile_shape
     if device.type == "cpu":
-        channels = int(next(network.parameters()).shape[0])
-        tile = cpu_tile_that_fits(
-            tile, channels * _BYTES_PER_TILE_VOXEL_AND_CHANNEL, notices.append
-        )
+        # What an earlier pass left in the allocator hides the price; where nothing was seen, the
+        # rule stands in.
+        rule = int(next(network.parameters()).shape[0]) * _BYTES_PER_TILE_VOXEL_AND_CHANNEL
+        measured = measure_peak_bytes(network, _MEMORY_PROBE_SHAPE)
+        tile = cpu_tile_that_fits(tile, max(measured, rule), notices.append)
         return choose_cpu_plan(network, tile, overlap, _PROBE_SHAPE)
     plan = TilingPlan(tile, overlap, device=str(device), half=device.type == "cuda")
     plan = replace(plan, batch=choose_batch(network, plan, _LARGEST_BATCH))
