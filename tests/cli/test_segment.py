@@ -123,7 +123,8 @@ def test_a_missing_image_is_a_user_error(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_an_interrupted_run_ends_with_130_and_goes_on(words: list[str], tmp_path: Path) -> None:
-    # Many small tiles, so that there is a middle to interrupt.
+    # Many tiles, so that there is a middle to interrupt also on a fast machine.
+    words = [*words, "--set", "overlap=0.75"]
     command = [sys.executable, "-m", "napari_neuropil.cli", *words, "--json"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     worker = subprocess.Popen(
