@@ -134,8 +134,11 @@ def _terminable() -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    # SIGINT too: a program started in the background inherits it as ignored, and the window's
+    # Cancel would go unheard.
+    caught = (signal.SIGTERM, signal.SIGINT)
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = [signal.signal(number, stop) for number in caught]
     except ValueError:
         # Only the main thread may set handlers; elsewhere the host's own hold.
         yield
@@ -143,4 +146,5 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(caught, before, strict=True):
+            signal.signal(number, handler)
