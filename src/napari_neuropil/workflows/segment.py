@@ -27,6 +27,7 @@ from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_r
 from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.project.project import read_rag, write_rag
+from napari_neuropil.segmentation.lookup import relabel_compact
 from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
 from napari_neuropil.volumes import create_volume, reopen_volume
 from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, resolve
@@ -215,8 +216,8 @@ class _Run:
         def work(block: Block, stored: NDArray[np.uint8]) -> dict[str, Any]:
             wide = block.roi.grown(halo, self.plan.grid_shape)
             inner = block.roi.shifted([-o for o in wide.start])
-            local = _renumber(module.fragments_of(stored, settings)[inner.slices])
-            count = int(local.max())
+            local, kept = relabel_compact(module.fragments_of(stored, settings)[inner.slices])
+            count = len(kept)
             previous = ledger.result_of(block.index - 1) if block.index else {"last": 0}
             assert previous is not None  # noqa: S101 - blocks are worked through in order
             first = int(previous["last"])
@@ -340,10 +341,3 @@ class _Run:
     def _check_cancelled(self) -> None:
         if self.cancelled():
             raise CancelledError("Stopped.", "", "go on with --resume.")
-
-
-def _renumber(fragments: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the fragments left after cropping, numbered 1 ... n in order of their ids."""
-    ids, indices = np.unique(fragments, return_inverse=True)
-    first = 0 if ids.size and ids[0] == 0 else 1
-    return (indices.reshape(fragments.shape) + first).astype(np.uint64)
