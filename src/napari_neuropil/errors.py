@@ -6,6 +6,9 @@ else is a defect and keeps its traceback.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class NeuropilError(Exception):
     """Base of every error a user can mend.
@@ -35,7 +38,7 @@ class NeuropilError(Exception):
         """Return the whole message (``OSError`` and ``KeyError`` would shorten it)."""
         return "\n".join(str(arg) for arg in self.args)
 
-    def __reduce__(self) -> tuple[type[NeuropilError], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild from the three facts, so that errors cross process borders whole."""
         return type(self), (self.found, self.expected, self.cure)
 
@@ -58,6 +61,29 @@ class CheckpointError(NeuropilError, ValueError):
 
 class ProjectError(NeuropilError, ValueError):
     """A project folder that is unfinished, newer, locked or built on other data."""
+
+
+class EditRejectedError(NeuropilError, ValueError):
+    """An edit that is impossible, or that would touch what is protected; nothing was changed.
+
+    Parameters
+    ----------
+    found, expected, cure : str
+        As everywhere.
+    forceable : bool
+        The same request with ``force=True`` would go through.
+    """
+
+    def __init__(
+        self, found: str, expected: str = "", cure: str = "", *, forceable: bool = False
+    ) -> None:
+        super().__init__(found, expected, cure)
+        self.forceable = forceable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild whole."""
+        make = partial(type(self), forceable=self.forceable)
+        return make, (self.found, self.expected, self.cure)
 
 
 class OutputError(NeuropilError, OSError):

@@ -107,7 +107,7 @@ def test_segments_are_read_only_where_looked_at() -> None:
     watched = _Watched(np.ones((50, 20, 20), np.uint64))
     volume = Volume(array=watched, voxel_size=None, name="f", source="f")
     lookup = np.array([0, 7], np.uint64)
-    segments = SegmentArray(volume, lookup)
+    segments = SegmentArray(volume, lambda: lookup)
     assert (segments[3] == 7).all()
     assert watched.read == 400
     lookup[1] = 2**40

@@ -105,7 +105,7 @@ class Project:
     def segments(self) -> Volume:
         """Return the segments as a lazy volume on the fragments' grid."""
         return Volume(
-            array=SegmentArray(self.fragments, self.lookup),
+            array=SegmentArray(self.fragments, lambda: self.lookup),
             voxel_size=self.info.voxel_size_nm,
             translation=self.info.translation,
             name=self.path.stem,

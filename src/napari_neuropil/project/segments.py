@@ -6,6 +6,7 @@ voxels on screen (about 10 ms for a section of 1024 x 1024), whatever the volume
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ class SegmentArray:
     ----------
     fragments : Volume
         Fragment ids.
-    lookup : ndarray of uint64, (F + 1,)
-        Segment of each fragment; held by reference, so an edited lookup shows at once.
+    lookup : callable
+        Returns the segment of each fragment, (F + 1,) uint64; asked at every reading, so that
+        edits show at once, also where they made the lookup longer.
     """
 
-    def __init__(self, fragments: Volume, lookup: NDArray[np.uint64]) -> None:
+    def __init__(self, fragments: Volume, lookup: Callable[[], NDArray[np.uint64]]) -> None:
         self.fragments = fragments
-        self.lookup = lookup
+        self._lookup = lookup
         self.shape = fragments.shape
         self.ndim = len(self.shape)
         self.dtype = np.dtype(np.uint64)
@@ -37,7 +39,7 @@ class SegmentArray:
     def __getitem__(self, key: Any) -> NDArray[np.uint64]:
         """Return segments of the indexed voxels."""
         fragments = np.asarray(self.fragments.array[key])
-        return apply_lookup(self.lookup, fragments)
+        return apply_lookup(self._lookup(), fragments)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole volume; costs its memory."""

@@ -1,0 +1,134 @@
+"""Proposals on a session's present state: what an edit would change, and why it is refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+from napari_neuropil.project import Project
+from napari_neuropil.project.fragment_table import FragmentTable
+from napari_neuropil.proofreading.database import SessionDatabase
+from napari_neuropil.proofreading.edits import Edit, Proposal
+from napari_neuropil.proofreading.encoding import skim_effect
+from napari_neuropil.proofreading.evidence import Evidence
+from napari_neuropil.proofreading.history import History
+from napari_neuropil.proofreading.noted_project import NotedProject
+from napari_neuropil.proofreading.proposals import (
+    Desk,
+    propose_assign,
+    propose_delete,
+    propose_detach,
+    propose_merge,
+)
+from napari_neuropil.proofreading.requests import Pick, Resolver
+from napari_neuropil.proofreading.split_proposals import propose_split
+
+
+class ProposingProject(NotedProject):
+    """A project with its edits and notes, on which edits can be worked out.
+
+    Parameters
+    ----------
+    project : Project
+        As segmented.
+    table : FragmentTable
+        Sizes and boxes of its fragments.
+    database : SessionDatabase
+        Where notes go.
+    """
+
+    def __init__(self, project: Project, table: FragmentTable, database: SessionDatabase) -> None:
+        super().__init__(project, table, database)
+        self._history = History()
+        # Above every fragment too, since an id in a merge may name either.
+        self._next_segment = max(int(project.lookup.max(initial=0)) + 1, len(project.lookup))
+        self._next_fragment = len(project.lookup)
+        self._evidence = Evidence(project)
+        self._resolver = Resolver(self._state, self.fragment_at, self._annotations)
+
+    def propose_merge(self, a: Pick, b: Pick, *, force: bool = False) -> Proposal:
+        """Work out the merge of two segments, each an id or a (z, y, x) point in voxels.
+
+        Raises
+        ------
+        EditRejectedError
+            One segment twice, background, no contact, or one is done (the last two forceable).
+        """
+        return self.propose_merge_many([a, b], force=force)
+
+    def propose_merge_many(self, picks: Iterable[Pick], *, force: bool = False) -> Proposal:
+        """Work out the merge of several segments into the largest."""
+        with self._turn:
+            return propose_merge(self._desk(), list(picks), force=force)
+
+    def propose_split(
+        self, side_a: Any, side_b: Any, *, force: bool = False, quick: bool = False
+    ) -> Proposal:
+        """Work out the split of a segment between two sides.
+
+        Parameters
+        ----------
+        side_a, side_b : pick or iterable of picks
+            Fragment ids or (z, y, x) points in voxels; points may lie in one fragment.
+        force : bool
+            Also where the segment is done.
+        quick : bool
+            Only a corridor between the sides is searched: for a preview.
+
+        Raises
+        ------
+        EditRejectedError
+            If the sides are not two places in one segment.
+        """
+        with self._turn:
+            return propose_split(
+                self._desk(),
+                self._pieced,
+                self._evidence,
+                (side_a, side_b),
+                force=force,
+                quick=quick,
+            )
+
+    def propose_detach(self, fragments: Any, *, force: bool = False) -> Proposal:
+        """Work out taking fragments out of their segment, as one new segment."""
+        with self._turn:
+            return propose_detach(self._desk(), fragments, isolate=False, force=force)
+
+    def propose_isolate(self, fragments: Any, *, force: bool = False) -> Proposal:
+        """Work out detaching fragments, and whatever hung on the segment only through them."""
+        with self._turn:
+            return propose_detach(self._desk(), fragments, isolate=True, force=force)
+
+    def propose_assign(self, fragments: Any, segment: Pick, *, force: bool = False) -> Proposal:
+        """Work out moving fragments to a segment that exists."""
+        with self._turn:
+            return propose_assign(self._desk(), fragments, segment, force=force)
+
+    def propose_delete(self, segment: Pick, *, force: bool = False) -> Proposal:
+        """Work out making a segment background."""
+        with self._turn:
+            return propose_delete(self._desk(), segment, force=force)
+
+    def _desk(self) -> Desk:
+        return Desk(
+            self._state,
+            self.graph,
+            self._resolver,
+            len(self._history.edits),
+            self._next_segment,
+            self._next_fragment,
+        )
+
+    def _reserve(self, edit: Edit) -> None:
+        """Never give out again an id that the log has used, undone or not."""
+        if edit.packed is None:
+            return
+        ids = skim_effect(edit.packed)
+        # A whole-segment move repeats one id: its first stands for all of them.
+        used = set(struct.unpack(f"<{len(ids.after) // 8}Q", ids.after)) if ids.after else {0}
+        self._next_segment = max(self._next_segment, max(used) + 1)
+        if ids.rest and edit.effect is not None:
+            for split in edit.effect.splits:
+                self._next_fragment = max(self._next_fragment, split.first + split.count)

@@ -1,0 +1,190 @@
+"""Scorers: what speaks for an error at a pair of pieces, and how much it counts.
+
+A scorer turns measurements of pairs into evidence: positive speaks for an error, 0 says nothing.
+The log-odds of an error are a bias plus the weighted sum of the evidence, as in logistic
+regression, so a scorer can be added, weighted or switched off without touching the others. To add
+one, write a function and give it a row in `SCORERS`; settings, filters and tables follow.
+
+Default weights and biases come from logistic regression (`benchmarks/bench_queue.py --fit`); the
+target is the share of the expected change of VI that an answer brought, so that probability times
+change is what really comes of it, and the sum over the rest of the queue can be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_neuropil.proofreading.pairs import CandidateKind, Pairs
+
+_SQUEEZE: Final = 0.02
+_REFERENCE_UM3: Final = 1e-3
+"""A piece of this volume, about a thousand voxels of usual data, is neither large nor small."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One row of the table.
+
+    Parameters
+    ----------
+    title : str
+        For people.
+    help : str
+        What it looks at, one or two sentences.
+    function : callable
+        Pairs -> (n,) evidence; NaN where it cannot say, which counts as 0.
+    weights : Mapping[str, float]
+        Default weight for each kind of candidate; a kind that is missing has 0.
+    enabled : bool
+        Whether it takes part by default.
+    """
+
+    title: str
+    help: str
+    function: Callable[[Pairs], NDArray[np.float64]]
+    weights: Mapping[CandidateKind, float]
+    enabled: bool = True
+
+
+def score_affinity(pairs: Pairs) -> NDArray[np.float64]:
+    """Log-odds of the mean affinity; of its opposite for merge errors."""
+    squeezed = np.clip(pairs.affinity, _SQUEEZE, 1.0 - _SQUEEZE)
+    odds: NDArray[np.float64] = np.log(squeezed / (1.0 - squeezed))
+    return odds if pairs.kind == "split_error" else -odds
+
+
+def score_area(pairs: Pairs) -> NDArray[np.float64]:
+    """Doublings of the contact's share in the smaller surface above 1/16; negated for merge errors.
+
+    A neurite that was cut shows most of its cross-section; two that touch in passing show little.
+    """
+    share = pairs.area / np.maximum(pairs.surface.min(axis=1), pairs.area)
+    doublings: NDArray[np.float64] = np.log2(share) + 4.0
+    return doublings if pairs.kind == "split_error" else -doublings
+
+
+def score_size(pairs: Pairs) -> NDArray[np.float64]:
+    """Decades by which the smaller piece is below 0.001 cubic micrometres; above for merge errors.
+
+    Crumbs nearly always belong to a neighbour, and are rarely neurons that were swallowed.
+    """
+    volume = np.maximum(pairs.size.min(axis=1), 1.0) * pairs.voxel_um3
+    decades: NDArray[np.float64] = np.log10(_REFERENCE_UM3 / volume)
+    return decades if pairs.kind == "split_error" else -decades
+
+
+def score_orphans(pairs: Pairs) -> NDArray[np.float64]:
+    """Count the pieces that end inside the volume; neurites rarely do.
+
+    Of a merge error's sides, those that would be orphans speak against a split.
+    """
+    orphans: NDArray[np.float64] = pairs.inside.sum(axis=1).astype(np.float64)
+    return orphans if pairs.kind == "split_error" else -orphans
+
+
+def score_shape(pairs: Pairs) -> NDArray[np.float64]:
+    """Decades by which the narrower fragment's bottleneck is below its usual width.
+
+    Needs the measurement "bottleneck" (F + 1,): narrowest over usual width in (0, 1], NaN where not
+    measured.
+    """
+    narrowness = pairs.measurements.get("bottleneck")
+    if narrowness is None:
+        return np.full(len(pairs), np.nan)
+    values = narrowness[pairs.fragments.astype(np.intp)]
+    narrowest = np.fmin(values[:, 0], values[:, 1])
+    decades: NDArray[np.float64] = -np.log10(np.clip(narrowest, 1e-3, 1.0))
+    return decades if pairs.kind == "merge_error" else np.full(len(pairs), np.nan)
+
+
+SCORERS: Final[dict[str, Scorer]] = {
+    "affinity": Scorer(
+        "Affinity",
+        "How strongly the network says that both sides are one object, over the whole contact.",
+        score_affinity,
+        {"split_error": 2.0, "merge_error": 1.7},
+    ),
+    "area": Scorer(
+        "Contact area",
+        "The contact's share in the surface of the piece with the smaller surface.",
+        score_area,
+        {"split_error": 0.1, "merge_error": 0.1},
+        # Measured: beside affinity and size it adds nothing that lasts from volume to volume.
+        enabled=False,
+    ),
+    "size": Scorer(
+        "Size",
+        "Tiny pieces are rarely objects of their own.",
+        score_size,
+        {"split_error": 0.6, "merge_error": 0.6},
+    ),
+    "orphans": Scorer(
+        "Orphans",
+        "Pieces that end inside the volume: neurites go on until they leave it.",
+        score_orphans,
+        {"split_error": 0.2, "merge_error": 1.2},
+    ),
+    "shape": Scorer(
+        "Shape",
+        "A fragment with a bottleneck may hold two neurites that touch. Measured on demand, for "
+        "large fragments.",
+        score_shape,
+        {"merge_error": 1.0},
+    ),
+}
+
+BIASES: Final[dict[CandidateKind, float]] = {"split_error": -0.4, "merge_error": -2.9}
+"""Log-odds of an error where no scorer says anything."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the scorers say together.
+
+    Parameters
+    ----------
+    probability : NDArray[np.float32]
+        (n,) of an error.
+    parts : Mapping[str, NDArray[np.float32]]
+        (n,) what each scorer adds to the log-odds.
+    """
+
+    probability: NDArray[np.float32]
+    parts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def judge(
+    pairs: Pairs, weights: Mapping[str, float | None], bias: float | None = None
+) -> Judgement:
+    """Combine the scorers' evidence.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        What to judge.
+    weights : Mapping[str, float or None]
+        By scorer: a factor on its default weight; None or 0 switches it off. Scorers that are not
+        named have factor 1 where they are enabled by default.
+    bias : float, optional
+        Log-odds before any evidence; the kind's default if not given.
+
+    Returns
+    -------
+    Judgement
+    """
+    total = np.full(len(pairs), BIASES[pairs.kind] if bias is None else bias)
+    parts: dict[str, NDArray[np.float32]] = {}
+    for name, scorer in SCORERS.items():
+        factor = weights.get(name, 1.0 if scorer.enabled else 0.0)
+        weight = (factor or 0.0) * scorer.weights.get(pairs.kind, 0.0)
+        if weight == 0.0:
+            continue
+        part: NDArray[Any] = np.nan_to_num(weight * scorer.function(pairs), nan=0.0)
+        total += part
+        parts[name] = part.astype(np.float32)
+    return Judgement((1.0 / (1.0 + np.exp(-total))).astype(np.float32), parts)
