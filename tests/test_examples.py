@@ -40,8 +40,14 @@ def test_segment_walks_the_whole_way(tmp_path: Path) -> None:
     assert float(score.group(1)) < 3
 
 
+def test_proofread_answers_the_queue_and_takes_it_back(tmp_path: Path) -> None:
+    shown = run_example("proofread.py", tmp_path)
+    assert re.search(r"(split|merge)_error at \(\d+, \d+, \d+\): 0\.\d+ bits", shown)
+    assert "(taken back)" in shown
+
+
 def test_every_example_is_run() -> None:
-    assert {path.name for path in _EXAMPLES.glob("*.py")} == {"segment.py"}
+    assert {path.name for path in _EXAMPLES.glob("*.py")} == {"proofread.py", "segment.py"}
 
 
 @pytest.mark.parametrize("path", sorted(_EXAMPLES.glob("*.py")), ids=lambda path: path.name)

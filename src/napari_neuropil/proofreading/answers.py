@@ -79,7 +79,7 @@ class AnswerBook:
             self.shifts[kind] = fit_shift(self._outcomes[kind])
 
 
-def fit_shift(outcomes: list[tuple[float, bool]], spread: float = 1.0) -> float:
+def fit_shift(outcomes: list[tuple[float, bool]], spread: float = 0.5) -> float:
     """Return the shift of log-odds that fits the answers best.
 
     Maximises the likelihood of yes and no with probabilities logistic(log-odds + shift), times a
@@ -90,7 +90,8 @@ def fit_shift(outcomes: list[tuple[float, bool]], spread: float = 1.0) -> float:
     outcomes : list of (probability, yes)
         Probability when shown, and whether it was an error.
     spread : float
-        Standard deviation of the prior, in log-odds.
+        Standard deviation of the prior, in log-odds; by default what biases differed by between
+        volumes when the weights were fitted.
     """
     if not outcomes:
         return 0.0

@@ -36,7 +36,7 @@ class Candidate:
     probability : float
         That it is an error.
     change : float
-        By how much VI falls if it is, bits.
+        By how much VI is expected to fall if it is, bits: `change_of_vi` times the usual purity.
     parts : Mapping[str, float]
         What each scorer added to the log-odds.
     """

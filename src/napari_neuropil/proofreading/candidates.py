@@ -30,7 +30,7 @@ from napari_neuropil.proofreading.pairs import (
     measure_segments,
     pool_contacts,
 )
-from napari_neuropil.proofreading.scorers import SCORERS, judge
+from napari_neuropil.proofreading.scorers import PURITIES, SCORERS, judge
 from napari_neuropil.proofreading.weak_links import WeakLinks
 
 if TYPE_CHECKING:
@@ -226,7 +226,8 @@ def _rank(
 ) -> Candidates:
     pairs = replace(pairs, voxel_um3=facts.voxel_um3, measurements=facts.measurements)
     judgement = judge(pairs, settings.weights)
-    change = change_of_vi(pairs.size[:, 0], pairs.size[:, 1], total).astype(np.float32)
+    promised = change_of_vi(pairs.size[:, 0], pairs.size[:, 1], total)
+    change = (PURITIES[pairs.kind] * promised).astype(np.float32)
     gain = change * judgement.probability
     rows = np.flatnonzero((judgement.probability >= settings.smallest_probability) & (gain > 0))
     if len(rows) > settings.limit:

@@ -58,8 +58,8 @@ class Evidence:
         """Return (Z, Y, X) how likely each voxel lies at a boundary, in [0, 1]; None if unknown."""
         affinities = self.affinities(roi)
         if affinities is not None:
-            highest = 255 - affinities.min(axis=0)
-            return np.multiply(highest, 1 / 255, dtype=np.float32)
+            weakest = np.asarray(affinities.min(axis=0), np.float32)
+            return np.asarray(1 - weakest / 255, np.float32)
         if self._image is None:
             return None
         volume, start = self._image
