@@ -18,7 +18,17 @@ from typing import Final, NoReturn
 
 import typer
 
-from napari_neuropil.cli import convert, demo, evaluate, export, info, segment, train
+from napari_neuropil.cli import (
+    convert,
+    demo,
+    evaluate,
+    export,
+    import_labels,
+    info,
+    log,
+    segment,
+    train,
+)
 from napari_neuropil.cli.reporting import JsonReporter, console
 from napari_neuropil.errors import BlockFailedError, CancelledError, NeuropilError, OutputError
 
@@ -43,7 +53,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (segment, export, evaluate, convert, train, demo, info):
+for _module in (segment, import_labels, export, log, evaluate, convert, train, demo, info):
     _module.register(app)
 
 

@@ -1,10 +1,12 @@
-"""``neuropil info``: versions, devices, memory, methods and shipped checkpoints."""
+"""``neuropil info``: versions, devices, memory, methods and checkpoints; facts of a project."""
 
 from __future__ import annotations
 
 import json
 import platform
+import time
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -30,13 +32,15 @@ def register(app: typer.Typer) -> None:
 
 def info(
     topic: Annotated[
-        str | None, typer.Argument(help="methods: each method's settings in full.")
+        str | None,
+        typer.Argument(help="methods: each method's settings in full. Or a project folder."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
-    """Show what is installed, which devices can be used and which methods there are."""
-    if topic not in (None, "methods"):
-        raise typer.BadParameter("the only topic is: methods", param_hint="topic")
+    """Show what is installed and can be used; of a project, what it is and its edits."""
+    if topic is not None and topic != "methods":
+        _show_project(topic, as_json=as_json)
+        return
     if topic == "methods":
         if as_json:
             typer.echo(json.dumps({"methods": describe_methods()}))
@@ -107,6 +111,34 @@ def show_methods(*, advanced: bool = False) -> None:
         target.print(table)
         if folded:
             target.print(f"{folded} more, seldom touched: neuropil info methods")
+
+
+def _show_project(path: str, *, as_json: bool) -> None:
+    from napari_neuropil.cli.reporting import show_facts
+
+    if not Path(path).exists():
+        raise typer.BadParameter(
+            "neither the topic methods nor a project folder", param_hint="topic"
+        )
+    from napari_neuropil.workflows.project_facts import describe_project
+
+    facts = describe_project(path)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    shown = {name: value for name, value in facts.items() if name not in ("notices", "last_edit")}
+    for name in ("shape", "voxel_size_nm"):
+        if name in shown:
+            shown[name] = " x ".join(f"{value:g}" for value in shown[name])
+    for name in ("kinds", "statuses"):
+        counts = shown.pop(name, {})
+        if counts:
+            shown[name] = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+    if facts.get("last_edit"):
+        shown["last_edit"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["last_edit"]))
+    show_facts({name: value for name, value in shown.items() if value != ""})
+    for notice in facts["notices"]:
+        show_facts({"note": notice})
 
 
 def _show_facts(facts: dict[str, Any]) -> None:

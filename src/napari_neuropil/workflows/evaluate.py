@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import numpy as np
 from napari_neuropil.errors import VolumeFormatError
 from napari_neuropil.evaluation.scores import SegmentationScores, evaluate_segmentation
 from napari_neuropil.geometry import Roi
-from napari_neuropil.project import Project, read_info
+from napari_neuropil.project import read_info
 from napari_neuropil.volumes import Volume, check_image, open_volume
+from napari_neuropil.workflows.results import open_segments
 
 
 def evaluate_files(
@@ -18,7 +21,8 @@ def evaluate_files(
 ) -> SegmentationScores:
     """Score a segmentation against labels.
 
-    A project that covers a roi of its image is compared with the same roi of the labels.
+    A project that covers a roi of its image is compared with the same roi of the labels, and one
+    that was proofread as it is now.
 
     Parameters
     ----------
@@ -34,8 +38,13 @@ def evaluate_files(
     NeuropilError
         If a file cannot be read, or shapes do not fit.
     """
-    found, covered = _open_segmentation(Path(segmentation))
-    truth = open_volume(labels)
+    with _open_segmentation(Path(segmentation)) as (found, covered):
+        return _score(found, open_volume(labels), roi, covered)
+
+
+def _score(
+    found: Volume, truth: Volume, roi: str | None, covered: str | None
+) -> SegmentationScores:
     check_image(truth)
     check_image(found)
     box = Roi.of_shape(truth.shape)
@@ -60,8 +69,11 @@ def evaluate_files(
     )
 
 
-def _open_segmentation(path: Path) -> tuple[Volume, str | None]:
+@contextmanager
+def _open_segmentation(path: Path) -> Iterator[tuple[Volume, str | None]]:
+    """Give the volume, and the part of its image that a project covers."""
     if (path / "project.json").is_file():
-        info = read_info(path)
-        return Project.open(path).segments(), info.roi
-    return open_volume(path), None
+        with open_segments(path) as volume:
+            yield volume, read_info(path).roi
+    else:
+        yield open_volume(path), None

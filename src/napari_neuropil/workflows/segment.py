@@ -32,6 +32,7 @@ from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
 from napari_neuropil.volumes import create_volume, reopen_volume
 from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, resolve
 from napari_neuropil.workflows.requests import Progress, Report, SegmentPlan, SegmentRequest
+from napari_neuropil.workflows.results import refuse_edited
 
 _CHANNELS = 4
 _SAME_RUN = {
@@ -112,6 +113,7 @@ class _Run:
                 self._check_same_run()
             elif request.overwrite:
                 read_info(self.path)  # refuses to delete what is no project
+                refuse_edited(self.path)
                 shutil.rmtree(self.path)
             else:
                 raise OutputError(
