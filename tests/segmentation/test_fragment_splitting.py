@@ -52,9 +52,9 @@ def dumbbell(hole: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     return mask, boundary
 
 
-def test_cut_lies_in_the_membrane_even_where_it_has_a_hole() -> None:
+def test_cut_lies_in_the_membrane_also_with_a_hole_midway_between_the_seeds() -> None:
     mask, boundary = dumbbell(hole=1)
-    seeds = seeds_at(mask.shape, (4, 7, 7), (4, 37, 7))
+    seeds = seeds_at(mask.shape, (4, 4, 7), (4, 24, 7))
     pieces = split_fragment(mask, seeds, boundary=boundary, voxel_size=CUBES)
     assert_whole(pieces, mask, seeds)
     assert (pieces[:, :13] == 1).all()
@@ -89,12 +89,22 @@ def test_voxel_size_decides_what_is_narrow() -> None:
     assert (pieces[..., 11:] == 2).all()
 
 
+def test_a_click_on_the_surface_gets_more_than_itself() -> None:
+    """A watershed gives one voxel to a seed that does not lie in a hollow."""
+    mask = np.ones((9, 9, 40), bool)
+    seeds = seeds_at(mask.shape, (0, 0, 5), (4, 4, 33))
+    boundary = np.random.default_rng(0).random(mask.shape, np.float32)
+    pieces = split_fragment(mask, seeds, boundary=boundary, voxel_size=CUBES)
+    assert_whole(pieces, mask, seeds)
+    assert np.count_nonzero(pieces == 1) > mask.sum() / 5
+
+
 def test_parts_without_a_seed_go_whole_to_the_nearest() -> None:
     mask = np.zeros((6, 10, 40), bool)
     mask[:, :, 8:20] = True
     mask[:, :, 0:3] = True
     mask[0, :, 25:40] = True
-    seeds = seeds_at(mask.shape, (3, 5, 9), (0, 5, 19))
+    seeds = seeds_at(mask.shape, (3, 5, 9), (3, 5, 18))
     pieces = split_fragment(mask, seeds, boundary=None, voxel_size=CUBES)
     assert_whole(pieces, mask, seeds)
     assert (pieces[:, :, 0:3] == 1).all()

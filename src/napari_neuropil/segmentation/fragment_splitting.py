@@ -1,11 +1,19 @@
-"""Cutting one fragment into pieces by a seeded watershed, and measuring the pieces' contacts.
+"""Cutting one fragment into pieces from seeds, and measuring the pieces' contacts.
 
-The watershed floods the fragment from its seeds, low places first; where floods meet is the cut.
-What makes a place high is a boundary (from affinities or the image) and the nearness of the
-fragment's surface: where two neurites touch, the membrane between them has a hole, and through it a
-boundary alone lets one flood into the other's half; the hole is narrow, so the surface is near.
+Each voxel goes to the seed with the cheapest way to it inside the fragment. A nanometre of way
+costs 1 + 100 b**2, b the boundary there (from affinities, from the image, or the nearness of the
+surface). This is the image foresting transform with added costs (Falcao, Stolfi, Lotufo, IEEE TPAMI
+2004). A watershed, which only asks for the highest place on the way, leaves a seed that does not
+lie in a hollow with a few voxels: with single random clicks in pairs of touching neurites (FIB-25,
+boundary from the image) it did so for half of them, this for none, and less was given to the wrong
+neurite on average.
 
-Cost: O(voxels of the box), about half a microsecond each, most of it the watershed's queue.
+Limits: through a hole in the membrane the nearer seed reaches into the other's half, so seeds
+should lie about equally far from it, or be several. Without a boundary the shape alone tells
+little: a click on the surface may give a small piece only.
+
+Cost: about 2 microseconds for each voxel of the fragment and 50 bytes for each of its box, whatever
+the number of seeds.
 """
 
 from __future__ import annotations
@@ -23,8 +31,7 @@ from napari_neuropil.segmentation.darkness import membrane_depth
 from napari_neuropil.segmentation.rag import Rag, build_rag
 
 _MOST_PIECES: Final = 255
-_WALL: Final = 0.5
-_BOUNDARY_SHARE: Final = 0.5
+_STEEPNESS: Final = 100.0
 _FULL_DEPTH: Final = 98.0
 _UNKNOWN: Final = np.float32(0.5)
 
@@ -103,12 +110,9 @@ def split_fragment(
     """
     _check_arrays(mask, seeds, boundary)
     _check_seeds(mask, seeds)
-    # Here, not above: it costs a second, and opening a project should not pay for it.
-    from skimage import segmentation
-
-    height = _height(mask, boundary, voxel_size)
-    flood: Callable[..., NDArray[np.int32]] = segmentation.watershed  # untyped
-    pieces = flood(height, seeds.astype(np.int32), mask=mask).astype(np.uint8)
+    if boundary is None:
+        boundary = 1.0 - _relative_radius(mask, voxel_size)
+    pieces = _grow(mask, seeds, boundary, voxel_size)
     if np.count_nonzero(pieces) < np.count_nonzero(mask):
         _give_to_nearest(pieces, mask, voxel_size)
     return pieces
@@ -202,16 +206,36 @@ def _check_seeds(mask: NDArray[np.bool_], seeds: NDArray[Any]) -> None:
         )
 
 
-def _height(
-    mask: NDArray[np.bool_], boundary: NDArray[np.float32] | None, voxel_size: VoxelSize
-) -> NDArray[np.float32]:
-    """Return what the watershed floods, in [0, 1]."""
-    open_space = mask if boundary is None else mask & (boundary < _WALL)
-    nearness = 1.0 - _relative_radius(open_space, voxel_size)
-    if boundary is None:
-        return nearness
-    height: NDArray[np.float32] = _BOUNDARY_SHARE * boundary + (1 - _BOUNDARY_SHARE) * nearness
-    return height.astype(np.float32, copy=False)
+def _grow(
+    mask: NDArray[np.bool_],
+    seeds: NDArray[Any],
+    boundary: NDArray[np.float32],
+    voxel_size: VoxelSize,
+) -> NDArray[np.uint8]:
+    """Give each voxel of the mask the seed from which the cheapest way by faces comes; else 0."""
+    # Here, not above: it costs a second, and opening a project should not pay for it.
+    from skimage import graph
+
+    costs = np.full(mask.shape, -1.0)
+    costs[mask] = 1.0 + _STEEPNESS * boundary[mask].astype(np.float64) ** 2
+    make: Callable[..., Any] = graph.MCP_Geometric  # untyped
+    ways = make(costs, fully_connected=False, sampling=tuple(voxel_size))
+    steps = ways.find_costs(np.argwhere(seeds > 0))[1].reshape(-1)
+    strides = np.array([mask.shape[1] * mask.shape[2], mask.shape[2], 1])
+    jumps = np.asarray(ways.offsets) @ strides
+    inside = np.flatnonzero(mask)
+    came = steps[inside]
+    back = np.arange(mask.size)
+    back[inside[came >= 0]] -= jumps[came[came >= 0]]
+    # Each round doubles the length of the way back, until all stand on a seed or were not reached.
+    while True:
+        further = back[back[inside]]
+        if np.array_equal(further, back[inside]):
+            break
+        back[inside] = further
+    pieces = np.zeros(mask.shape, np.uint8)
+    pieces.reshape(-1)[inside] = seeds.reshape(-1)[further]
+    return pieces
 
 
 def _relative_radius(space: NDArray[np.bool_], voxel_size: VoxelSize) -> NDArray[np.float32]:
