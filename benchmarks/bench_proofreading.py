@@ -48,8 +48,7 @@ class Bricks:
 
     def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
         z, y, x = (
-            np.arange(*s.indices(n)) // e
-            for s, n, e in zip(key, self.shape, EDGE, strict=True)
+            np.arange(*s.indices(n)) // e for s, n, e in zip(key, self.shape, EDGE, strict=True)
         )
         _, height, width = self.grid
         row = (z[:, None] * height + y[None])[..., None] * width
@@ -71,22 +70,23 @@ def make_rag(grid: tuple[int, int, int], rng: np.random.Generator) -> Rag:
     order = np.lexsort((contacts[:, 1], contacts[:, 0]))
     score = rng.random(len(order), dtype=np.float32)
     area = rng.integers(1, 100, len(order))
-    return Rag(
-        contacts[order], score, area, area.astype(np.float32), centroid[order], score.copy()
-    )
+    return Rag(contacts[order], score, area, area.astype(np.float32), centroid[order], score.copy())
 
 
 def make_project(
     folder: Path, grid: tuple[int, int, int], seed: int
 ) -> tuple[Project, FragmentTable]:
-    """A project in memory: pairs of bricks are segments; two boxes of bricks are large ones."""
+    """Make a project in memory: pairs of bricks are segments; two boxes of bricks are large ones."""
     rng = np.random.default_rng(seed)
     count = int(np.prod(grid))
     lookup = np.arange(count + 1, dtype=np.uint64)
     lookup[2::2] -= 1
     ids = np.arange(1, count + 1, dtype=np.uint64).reshape(grid)
     large = min(100, grid[0] // 2)
-    for box in ((slice(0, 25), slice(0, 20), slice(0, 20)), (slice(25, 25 + large), slice(30, 62), slice(30, 62))):
+    for box in (
+        (slice(0, 25), slice(0, 20), slice(0, 20)),
+        (slice(25, 25 + large), slice(30, 62), slice(30, 62)),
+    ):
         members = ids[box].ravel()
         lookup[members] = members[0]
     lookup[np.isin(lookup, 0)] = 0
@@ -119,12 +119,14 @@ def open_session(project: Project, table: FragmentTable) -> ProofreadingSession:
 
 
 def timed(action: Callable[[], object]) -> float:
+    """Return the milliseconds of one call."""
     begin = time.perf_counter()
     action()
     return 1000 * (time.perf_counter() - begin)
 
 
 def show(name: str, times: list[float], note: str = "") -> None:
+    """Print a line of figures."""
     ordered = sorted(times)
     p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
     print(
@@ -134,12 +136,13 @@ def show(name: str, times: list[float], note: str = "") -> None:
 
 
 def rewrite(labels: np.ndarray, rng: np.random.Generator) -> None:
-    """The baseline's merge: find the voxels of one label, and write another."""
+    """Merge as the baseline does: find the voxels of one label, and write another."""
     a, b = rng.integers(1, int(labels[-1, -1, -1]), 2)
     labels[labels == a] = b
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a graph a hundred times smaller")
     parser.add_argument("--repeats", type=int, default=200)
@@ -184,7 +187,9 @@ def _first_merge(project: Project, table: FragmentTable) -> float:
 def _measure(
     session: ProofreadingSession, rng: np.random.Generator, repeats: int, grid: tuple[int, int, int]
 ) -> None:
-    show("building the indices, once", [timed(lambda: session.graph.contacts_of(session.members(1)))])
+    show(
+        "building the indices, once", [timed(lambda: session.graph.contacts_of(session.members(1)))]
+    )
     merges, sections, baselines, undos = [], [], [], []
     contacts = session.project.rag.contacts
     labels = Bricks((grid[0] // 2, grid[1] // 2, 55))[:, :, :].copy()
@@ -205,7 +210,8 @@ def _measure(
     show("durable merge + section looked up", sections)
     show("baseline: voxels rewritten", baselines, f"{labels.size / 1e6:.0f} Mvoxel, not durable")
     show("undo", undos)
-    for first, corners in ((1, ((0, 0, 0), (24, 19, 19))), (None, ((25, 30, 30), (24 + min(100, grid[0] // 2), 61, 61)))):
+    deep = min(100, grid[0] // 2)
+    for corners in (((0, 0, 0), (24, 19, 19)), ((25, 30, 30), (24 + deep, 61, 61))):
         ends = [int(np.ravel_multi_index(c, grid)) + 1 for c in corners]
         segment = int(session.lookup[ends[0]])
         count = len(session.members(segment))

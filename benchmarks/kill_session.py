@@ -169,6 +169,7 @@ def run_rounds(
 
 
 def main() -> None:
+    """Print what was lost; exit code 1 if anything was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)

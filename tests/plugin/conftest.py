@@ -41,11 +41,10 @@ def viewer(display: None, plugin: Any, request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def fake_cli(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let worker processes run tests/plugin/fake_cli.py; call it to choose the behaviour."""
-    from napari_neuropil.plugin import segment_widget, worker
+    from napari_neuropil.plugin import worker
 
     monkeypatch.setenv("PYTHONPATH", str(SOURCES))
     monkeypatch.setattr(worker, "cli_command", lambda: [sys.executable, str(FAKE)])
-    monkeypatch.setattr(segment_widget, "_machine_facts", {})
 
     def choose(behaviour: str) -> None:
         monkeypatch.setenv("FAKE_CLI", behaviour)
@@ -59,3 +58,45 @@ def image() -> Any:
     """Return a small grey volume whose voxels are all different along x."""
     z, y, x = np.mgrid[:6, :20, :24]
     return (z * 40 + y + x).astype(np.uint8)
+
+
+@pytest.fixture
+def brain(tmp_path: Path) -> Path:
+    """Return a project of 6 fragments in two rows, 8 x 40 x 60 voxels, and its image beside it.
+
+    Fragments ``1 2 3`` above ``4 5 6``; segments 1 = {1, 2}, 3 = {3}, 4 = {4, 5, 6}; background
+    in the last three columns. The contact 1-2 is weak, all others are strong.
+    """
+    from napari_neuropil.geometry import Roi, VoxelSize
+    from napari_neuropil.project import ProjectInfo, write_graph, write_info
+    from napari_neuropil.segmentation.rag import build_rag
+    from napari_neuropil.volumes import create_volume, write_volume
+
+    size, shape = VoxelSize(30, 8, 8), (8, 40, 60)
+    _, y, x = np.mgrid[:8, :40, :60]
+    fragments = (1 + 3 * (y // 20) + np.minimum(x // 19, 2)).astype(np.uint64)
+    fragments[..., 57:] = 0
+    affinities = np.full((3, *shape), 0.9, np.float32)
+    affinities[:, :, :20, 19] = 0.2
+    image = (40 * fragments + 5).astype(np.uint8)
+    write_volume(
+        tmp_path / "brain.zarr", lambda roi: image[roi.slices], shape, "uint8", size, kind="image"
+    )
+    path = tmp_path / "brain.neuropil"
+    path.mkdir()
+    volume = create_volume(path / "fragments.zarr", shape, "uint64", size, kind="labels")
+    volume.write(Roi.of_shape(shape), fragments)
+    lookup = np.array([0, 1, 1, 3, 4, 4, 4], np.uint64)
+    write_graph(path, build_rag(fragments, affinities), lookup)
+    write_info(
+        path,
+        ProjectInfo(
+            state="finished",
+            image_source="../brain.zarr",
+            image_shape=shape,
+            voxel_size=tuple(size),
+            roi=str(Roi.of_shape(shape)),
+            fragment_count=6,
+        ),
+    )
+    return path

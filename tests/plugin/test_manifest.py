@@ -44,22 +44,26 @@ def test_writers_widget_and_samples_are_found(plugin: Any) -> None:
         for kind in ("labels", "image"):
             writer, _ = plugin.get_writer(f"x{suffix}", [kind], "napari-neuropil")
             assert writer is not None
-    assert [w.display_name for w in plugin.iter_widgets()] == ["Segment neurons"]
+    assert [w.display_name for w in plugin.iter_widgets()] == ["Segment neurons", "Proofread"]
     ((_, samples),) = list(plugin.iter_sample_data())
     assert [s.display_name for s in samples] == [
         "Neuropil (generated, with labels)",
         "Neuropil, segmented project",
     ]
-    (item,) = plugin.iter_menu("napari/layers/segment")
-    assert item.command == "napari-neuropil.segment"
+    items = [item.command for item in plugin.iter_menu("napari/layers/segment")]
+    assert items == ["napari-neuropil.segment", "napari-neuropil.proofread"]
 
 
-def test_dock_imports_without_torch_and_formats() -> None:
-    code = (
-        "import sys; import napari_neuropil.plugin.segment_widget, napari_neuropil.plugin.reader,"
-        "napari_neuropil.plugin.writer, napari_neuropil.plugin.sample_data;"
-        "print([m for m in ('torch', 'zarr', 'h5py', 'tifffile') if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("modules", "kept_out"),
+    [
+        ("segment_widget reader writer sample_data", "torch zarr h5py tifffile"),
+        ("proofread_widget", "torch h5py tifffile trimesh kimimaro"),
+    ],
+)
+def test_docks_import_without_torch_and_formats(modules: str, kept_out: str) -> None:
+    imports = ", ".join(f"napari_neuropil.plugin.{name}" for name in modules.split())
+    code = f"import sys, {imports}; print([m for m in {kept_out.split()!r} if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

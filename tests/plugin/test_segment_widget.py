@@ -63,6 +63,18 @@ def test_devices_that_cannot_be_used_are_greyed(dock: SegmentWidget, qtbot: Any)
     assert dock.method.device.model().item(dock.method.device.findData("cpu")).isEnabled()
 
 
+def test_each_dock_asks_for_its_devices_itself(
+    viewer: Any, fake_cli: Callable[[str], None], qtbot: Any
+) -> None:
+    # Nothing is kept between docks: the second one must not show what the first was told.
+    for _ in range(2):
+        dock = SegmentWidget(viewer)
+        qtbot.addWidget(dock)
+        item = dock.method.device.model().item(dock.method.device.findData("cuda"))
+        assert item.isEnabled()
+        qtbot.waitUntil(lambda item=item: not item.isEnabled(), timeout=10_000)
+
+
 def test_try_on_crop(viewer: Any, dock: SegmentWidget, opened: Any, qtbot: Any) -> None:
     dock.task.try_button.click()
     assert dock.task.cancel_button.isVisibleTo(dock.task)

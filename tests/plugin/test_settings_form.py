@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, model_validator
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QLabel, QWidget
 
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.methods import METHODS
@@ -151,3 +151,17 @@ def test_every_method_has_a_form(name: str, qtbot: Any) -> None:
     for field in model.model_fields.values():
         assert field.title
         assert field.description
+
+
+def test_a_value_left_to_the_program_shows_no_number(form: SettingsForm) -> None:
+    editor = form.editor("limit")
+    assert isinstance(editor, OptionalEditor)
+    editor.set_value(None)
+    assert editor.value() is None
+    shown = [w for w in editor.findChildren(QWidget) if w.isVisibleTo(editor)]
+    assert not [w for w in shown if isinstance(w, QAbstractSpinBox)]
+    assert [w.text() for w in shown if isinstance(w, QLabel)] == ["automatic"]
+    editor.set_value(0.25)
+    shown = [w for w in editor.findChildren(QWidget) if w.isVisibleTo(editor)]
+    assert [w.text() for w in shown if isinstance(w, QAbstractSpinBox)] == ["0.25"]
+    assert not [w for w in shown if isinstance(w, QLabel)]

@@ -21,7 +21,7 @@ from napari_neuropil.proofreading.candidates import (
 )
 from napari_neuropil.proofreading.graph import Contacts
 from napari_neuropil.proofreading.pairs import Pairs, measure_segments, pool_contacts
-from napari_neuropil.proofreading.scorers import SCORERS, Scorer, judge
+from napari_neuropil.proofreading.scorers import PURITIES, SCORERS, Scorer, judge
 from napari_neuropil.proofreading.weak_links import WeakLinks, tree_sides
 
 Graph = tuple[FragmentFacts, Contacts]
@@ -141,7 +141,7 @@ def assert_links_match(pairs: Pairs, graph: Graph, tree: list[tuple[int, int]]) 
 def test_weak_links_match_the_definition(seed: int) -> None:
     graph = random_graph(seed)
     tree = spanning_trees(graph)
-    assert len(tree) > 20
+    assert len(tree) >= 10
     assert_links_match(links_of(graph).measure(), graph, tree)
 
 
@@ -218,12 +218,14 @@ def test_ranked_by_expected_gain() -> None:
     gains = [c.gain for c in found]
     assert gains == sorted(gains, reverse=True)
     assert {c.kind for c in found} == {"split_error", "merge_error"}
-    assert all(0.01 <= c.probability <= 1 and c.change > 0 for c in found)
+    assert all(0.01 <= c.probability <= 1 and c.gain > 0 for c in found)
     first = found[0]
     total = float(facts.size[facts.lookup > 0].sum())
     if first.kind == "split_error":
         sizes = [facts.size[facts.lookup == s].sum() for s in (first.segment_a, first.segment_b)]
-        assert first.change == pytest.approx(float(change_of_vi(*sizes, total)), rel=1e-5)
+        promised = float(change_of_vi(*sizes, total))
+        assert first.change == pytest.approx(0.95 * PURITIES["split_error"] * promised, rel=1e-5)
+        assert first.loss == pytest.approx(0.05 * promised, rel=1e-5)
     assert parse_key(first.key)[0] == first.kind
     assert set(parse_key(first.key)[1:]) == {first.a, first.b}
 
@@ -246,6 +248,16 @@ def test_settings_choose_what_is_found() -> None:
     assert likely.probability.min() >= 0.5
     with pytest.raises(SettingsError, match="nonsense"):
         find(weights={"nonsense": 1.0})
+
+
+def test_what_would_do_more_harm_than_good_is_not_asked() -> None:
+    facts, contacts = random_graph(1)
+    bold = find_in_arrays(facts, contacts, CandidateSettings(wrong_answers=0.0))
+    careful = find_in_arrays(facts, contacts, CandidateSettings(wrong_answers=0.3))
+    assert {c.key for c in careful} < {c.key for c in bold}
+    assert bold.probability.min() < 0.3 < careful.probability.min()
+    assert (bold.loss == 0).all()
+    assert (careful.gain > 0).all()
 
 
 def test_nothing_to_find() -> None:
@@ -372,4 +384,4 @@ def test_candidates_of_a_session(session: ProofreadingSession) -> None:
     after = find_candidates(session)
     merges = [c for c in after if c.kind == "merge_error"]
     assert merges == []  # the link was joined by hand
-    assert len([c for c in after if c.kind == "split_error"]) == 16 - 0 - 0
+    assert len([c for c in after if c.kind == "split_error"]) == 16

@@ -18,7 +18,8 @@ class BackgroundCall(QObject):
     Parameters
     ----------
     function : callable
-        Takes nothing. A `NeuropilError` or an error of the system becomes `failed`.
+        Takes nothing. A `NeuropilError` or an error of the system becomes `failed`; a defect too,
+        after its traceback has gone where those of threads go, so that nobody waits for ever.
     parent : QObject, optional
         The owner.
     """
@@ -36,13 +37,21 @@ class BackgroundCall(QObject):
         self._thread.start()
 
     def _run(self) -> None:
+        facts: dict[str, Any] = {
+            "type": "Defect",
+            "found": "This failed; the traceback says where.",
+        }
         try:
             result = self._function()
+            facts = {}
         except NeuropilError as error:
-            _emit(self.failed, error_facts(error))
+            facts = error_facts(error)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            _emit(self.failed, {"type": type(error).__name__, "found": str(error)})
-        else:
+            facts = {"type": type(error).__name__, "found": str(error)}
+        finally:
+            if facts:
+                _emit(self.failed, facts)
+        if not facts:
             _emit(self.returned, result)
 
 
@@ -59,4 +68,5 @@ def error_facts(error: NeuropilError) -> dict[str, Any]:
         "found": error.found,
         "expected": error.expected,
         "cure": error.cure,
+        "forceable": bool(getattr(error, "forceable", False)),
     }

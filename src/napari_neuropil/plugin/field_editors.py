@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QSpinBox,
     QWidget,
@@ -228,11 +229,14 @@ class OptionalEditor(Editor):
         self._tick.setToolTip("Ticked: use the value beside. Not ticked: automatic.")
         super().__init__(self._tick)
         self._inner = inner
+        # In place of the box: a number in grey would look like the one that is used.
+        self._automatic = QLabel("automatic")
+        self._automatic.setEnabled(False)
         self._row.addWidget(inner, 1)
-        inner.setEnabled(False)
-        self._tick.toggled.connect(inner.setEnabled)
-        self._tick.toggled.connect(self.changed)
+        self._row.addWidget(self._automatic, 1)
+        self._tick.toggled.connect(self._on_toggled)
         inner.changed.connect(self.changed)
+        self._show()
 
     def value(self) -> Any:
         """Return the value, or None without the tick."""
@@ -243,6 +247,14 @@ class OptionalEditor(Editor):
         if value is not None:
             self._inner.set_value(value)
         self._tick.setChecked(value is not None)
+
+    def _on_toggled(self, _on: bool) -> None:
+        self._show()
+        self.changed.emit()
+
+    def _show(self) -> None:
+        self._inner.setVisible(self._tick.isChecked())
+        self._automatic.setVisible(not self._tick.isChecked())
 
 
 def editor_for(field: FieldInfo) -> Editor:

@@ -1,19 +1,13 @@
-"""One segmentation as the window runs it: write the layer if it has no file, then the worker."""
+"""What the Segment dock asks the worker for."""
 
 from __future__ import annotations
 
-import shutil
-import threading
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from typing import Any, ClassVar, Literal
 
 from napari_neuropil.geometry import Roi, VoxelSize
-from napari_neuropil.plugin.staging import Staging
-from napari_neuropil.plugin.worker import WorkerProcess
+from napari_neuropil.plugin.staged_job import StagedJob
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,8 @@ class SegmentWish:
         What to do with a project that is there.
     """
 
+    kind: ClassVar[Literal["image"]] = "image"
+
     image: str
     project: Path
     voxel_size: VoxelSize
@@ -46,6 +42,11 @@ class SegmentWish:
     options: tuple[str, ...] = ()
     resume: bool = False
     overwrite: bool = False
+
+    @property
+    def path(self) -> str:
+        """What is written first where there is an array."""
+        return self.image
 
     def arguments(self, *, dry_run: bool = False) -> list[str]:
         """Return the words after `neuropil`."""
@@ -65,79 +66,5 @@ class SegmentWish:
         return replace(self, array=None, roi=None)
 
 
-class SegmentJob(QObject):
-    """Carries out a wish; the signals are those of `WorkerProcess`.
-
-    Parameters
-    ----------
-    wish : SegmentWish
-        What to do.
-    dry_run : bool
-        Only plan.
-    parent : QObject, optional
-        The owner.
-    """
-
-    planned = Signal(dict)
-    progressed = Signal(dict)
-    noticed = Signal(str)
-    finished = Signal(dict)
-    failed = Signal(dict)
-    cancelled = Signal()
-
-    def __init__(
-        self, wish: SegmentWish, *, dry_run: bool = False, parent: QObject | None = None
-    ) -> None:
-        super().__init__(parent)
-        self.wish = wish
-        self._dry_run = dry_run
-        self._staged: Path | None = None
-        self._part: Staging | WorkerProcess | None = None
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        wish = self.wish
-        if wish.array is None:
-            self._start_worker()
-            return
-        roi = wish.roi or Roi.of_shape(wish.array.shape)
-        staging = Staging(wish.array, roi, Path(wish.image), wish.voxel_size, self)
-        staging.progressed.connect(self._on_staging_progressed)
-        staging.finished.connect(self._on_staging_finished)
-        staging.failed.connect(self.failed)
-        staging.cancelled.connect(self.cancelled)
-        self._part = staging
-        staging.start()
-
-    def cancel(self) -> None:
-        """Stop; `cancelled` comes within two seconds."""
-        if self._part is not None:
-            self._part.cancel()
-
-    def kill(self) -> None:
-        """Stop now and say nothing: the window is closing."""
-        if self._part is not None:
-            self._part.kill()
-
-    def _on_staging_progressed(self, fraction: float) -> None:
-        self.progressed.emit({"stage": "writing the layer", "done": fraction, "total": 1})
-
-    def discard(self) -> None:
-        """Remove the copy of a layer that was written for a run nobody wanted."""
-        if self._staged is not None:
-            # Beside the window: a large folder takes seconds to remove.
-            remove = partial(shutil.rmtree, self._staged, ignore_errors=True)
-            threading.Thread(target=remove, name="neuropil-discard", daemon=True).start()
-            self._staged = None
-
-    def _on_staging_finished(self) -> None:
-        self._staged = Path(self.wish.image)
-        self.wish = self.wish.staged()
-        self._start_worker()
-
-    def _start_worker(self) -> None:
-        worker = WorkerProcess(self.wish.arguments(dry_run=self._dry_run), self)
-        for name in ("planned", "progressed", "noticed", "finished", "failed", "cancelled"):
-            getattr(worker, name).connect(getattr(self, name))
-        self._part = worker
-        worker.start()
+class SegmentJob(StagedJob[SegmentWish]):
+    """One segmentation, or its plan."""

@@ -60,8 +60,6 @@ _Show = Callable[["Project", Any, dict[str, Any]], None]
 _WIDTH: Final = 370
 _HEIGHT: Final = 620
 _FACTS_DELAY_MS: Final = 300
-_machine_facts: dict[str, Any] = {}
-"""What `neuropil info --json` said; asked once a session."""
 
 
 class SegmentWidget(QWidget):
@@ -143,16 +141,9 @@ class SegmentWidget(QWidget):
         layout.addStretch(1)
 
     def _ask_for_facts(self) -> None:
-        if _machine_facts:
-            self.method.show_facts(_machine_facts)
-            return
         self._facts_worker = WorkerProcess(["info", "--json"], self)
-        self._facts_worker.finished.connect(self._on_facts_finished)
+        self._facts_worker.finished.connect(self.method.show_facts)
         self._facts_worker.start()
-
-    def _on_facts_finished(self, facts: dict[str, Any]) -> None:
-        _machine_facts.update(facts)
-        self.method.show_facts(facts)
 
     def _on_source_changed(self) -> None:
         layer = self.source.layer

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -56,6 +56,8 @@ class Staging(QObject):
         The .zarr to make.
     voxel_size : VoxelSize
         Stated in the file.
+    kind : str
+        "image" or "labels".
     parent : QObject, optional
         The owner.
     """
@@ -71,11 +73,13 @@ class Staging(QObject):
         roi: Roi,
         path: Path,
         voxel_size: VoxelSize,
+        kind: Literal["image", "labels"] = "image",
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._stop = threading.Event()
         self._work = (array, roi, path, voxel_size)
+        self._kind: Literal["image", "labels"] = kind
         self._thread = threading.Thread(target=self._run, name="neuropil-staging", daemon=True)
 
     def start(self) -> None:
@@ -96,7 +100,7 @@ class Staging(QObject):
         failure: dict[str, Any] | None = None
         stopped = False
         try:
-            write_crop(*self._work, report=self._report)
+            write_crop(*self._work, kind=self._kind, report=self._report)
         except CancelledError:
             stopped = True
         except NeuropilError as error:
@@ -125,8 +129,10 @@ def write_crop(
     path: Path,
     voxel_size: VoxelSize,
     report: Callable[[float], None],
+    *,
+    kind: Literal["image", "labels"] = "image",
 ) -> None:
-    """Write `array[roi]` as an image volume; bounded memory.
+    """Write `array[roi]` as a volume; bounded memory.
 
     Parameters
     ----------
@@ -140,6 +146,8 @@ def write_crop(
         Stated in the file.
     report : callable
         Called with the fraction done before each block; may raise `CancelledError`.
+    kind : str
+        "image" or "labels".
     """
     from napari_neuropil.volumes import write_volume
 
@@ -158,6 +166,6 @@ def write_crop(
         roi.shape,
         np.dtype(array.dtype),
         voxel_size,
-        kind="image",
+        kind=kind,
         overwrite=True,
     )

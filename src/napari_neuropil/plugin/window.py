@@ -1,4 +1,4 @@
-"""Open napari with a project and the Segment dock, or draw that window into a picture.
+"""Open napari with a project and both docks, or draw that window into a picture.
 
 ``python -m napari_neuropil.plugin.window PROJECT [--picture FILE.png]``: the last step of
 `neuropil demo`, in a process of its own since the command line may not load the GUI stack.
@@ -14,13 +14,14 @@ import napari  # type: ignore[import-untyped]
 from qtpy.QtCore import QTimer
 
 _PLUGIN: Final = "napari-neuropil"
-_WIDGET: Final = "Segment neurons"
+_SEGMENT: Final = "Segment neurons"
+_PROOFREAD: Final = "Proofread"
 _SIZE: Final = (1400, 1000)
 _SETTLING_MS: Final = 3000
 
 
 def open_window(project: Path) -> napari.Viewer:
-    """Open a viewer with a project's image and segments, and the dock.
+    """Open a viewer with a project's image and segments, the Segment and the Proofread dock.
 
     Parameters
     ----------
@@ -30,7 +31,9 @@ def open_window(project: Path) -> napari.Viewer:
     viewer = napari.Viewer(title="Neuropil")
     viewer.window.resize(*_SIZE)
     viewer.open(str(project), plugin=_PLUGIN)
-    viewer.window.add_plugin_dock_widget(_PLUGIN, _WIDGET)
+    viewer.window.add_plugin_dock_widget(_PLUGIN, _SEGMENT)
+    _dock, proofread = viewer.window.add_plugin_dock_widget(_PLUGIN, _PROOFREAD, tabify=True)
+    proofread.controller.open_project(project)
     # The middle of the volume: its first section is often the least typical.
     viewer.dims.set_point(0, sum(viewer.dims.range[0][:2]) / 2)
     return viewer

@@ -13,7 +13,7 @@ from napari_neuropil.errors import EditRejectedError
 from napari_neuropil.proofreading.pairs import CandidateKind, SegmentMeasures
 
 _COLUMNS: Final = (
-    "merge", "fragments", "segments", "position", "probability", "change", "smaller",
+    "merge", "fragments", "segments", "position", "probability", "change", "loss", "smaller",
 )  # fmt: skip
 
 
@@ -36,7 +36,9 @@ class Candidate:
     probability : float
         That it is an error.
     change : float
-        By how much VI is expected to fall if it is, bits: `change_of_vi` times the usual purity.
+        By how much VI is expected to fall by asking if it is, bits.
+    loss : float
+        By how much VI is expected to rise by asking if it is none: people err now and then.
     parts : Mapping[str, float]
         What each scorer added to the log-odds.
     """
@@ -50,12 +52,13 @@ class Candidate:
     position: tuple[int, int, int]
     probability: float
     change: float
+    loss: float
     parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gain(self) -> float:
         """Expected fall of VI by asking, bits."""
-        return self.probability * self.change
+        return self.probability * self.change - (1.0 - self.probability) * self.loss
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class Candidates(Sequence[Candidate]):
         (n, 2).
     position : NDArray[np.float32]
         (n, 3) voxels.
-    probability, change : NDArray[np.float32]
-        (n,) of an error; fall of VI if it is one, bits.
+    probability, change, loss : NDArray[np.float32]
+        (n,) of an error; fall of VI by asking if it is one, rise if it is none, bits.
     smaller : NDArray[np.float32]
         (n,) voxels of the smaller piece.
     parts : Mapping[str, NDArray[np.float32]]
@@ -86,6 +89,7 @@ class Candidates(Sequence[Candidate]):
     position: NDArray[np.float32]
     probability: NDArray[np.float32]
     change: NDArray[np.float32]
+    loss: NDArray[np.float32]
     smaller: NDArray[np.float32]
     parts: Mapping[str, NDArray[np.float32]]
     measures: SegmentMeasures | None = None
@@ -97,7 +101,7 @@ class Candidates(Sequence[Candidate]):
     @property
     def gain(self) -> NDArray[np.float32]:
         """(n,) expected fall of VI, bits."""
-        return self.probability * self.change
+        return self.probability * self.change - (1.0 - self.probability) * self.loss
 
     @overload
     def __getitem__(self, row: int) -> Candidate: ...
@@ -121,6 +125,7 @@ class Candidates(Sequence[Candidate]):
             position=(z, y, x),
             probability=float(self.probability[row]),
             change=float(self.change[row]),
+            loss=float(self.loss[row]),
             parts={name: float(values[row]) for name, values in self.parts.items()},
         )
 
@@ -180,7 +185,7 @@ def join_candidates(parts: Sequence[Candidates]) -> Candidates:
         none = np.zeros(0, np.float32)
         ids = np.zeros((0, 2), np.uint64)
         place = np.zeros((0, 3), np.float32)
-        return Candidates(none.astype(bool), ids, ids, place, none, none, none, {})
+        return Candidates(none.astype(bool), ids, ids, place, none, none, none, none, {})
     scorers = dict.fromkeys(name for part in parts for name in part.parts)
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
     votes = {

@@ -5,6 +5,10 @@ possible *merge error* is a weak link within a segment that may be two. Each has
 being an error (`scorers`) and a change of the variation of information (VI) if it is one; their
 product, the expected gain, ranks them: large pieces before crumbs, likely errors before unlikely.
 
+People err now and then, and a wrong yes to two large neurons costs as much as many right answers
+bring. With a share w of wrong answers asking is worth p (1 - w) change - (1 - p) w change: so a
+place that is hardly ever an error is not asked about at all, however large it is.
+
 All steps work on arrays of contacts: a graph of a million segments and ten million contacts takes
 seconds. Candidates stay rows of arrays until somebody looks at one.
 """
@@ -76,6 +80,14 @@ class CandidateSettings(BaseModel):
         lt=1.0,
         title="Smallest probability",
         description="Places less likely to be an error are left out.",
+    )
+    wrong_answers: float = Field(
+        default=0.05,
+        ge=0.0,
+        lt=0.5,
+        title="Wrong answers",
+        description="Share of answers that are expected to be wrong. Where a wrong one costs more "
+        "than a right one is expected to bring, nothing is asked.",
     )
     depth: int = Field(
         default=3,
@@ -226,9 +238,11 @@ def _rank(
 ) -> Candidates:
     pairs = replace(pairs, voxel_um3=facts.voxel_um3, measurements=facts.measurements)
     judgement = judge(pairs, settings.weights)
-    promised = change_of_vi(pairs.size[:, 0], pairs.size[:, 1], total)
-    change = (PURITIES[pairs.kind] * promised).astype(np.float32)
-    gain = change * judgement.probability
+    promised = change_of_vi(pairs.size[:, 0], pairs.size[:, 1], total).astype(np.float32)
+    wrong = np.float32(settings.wrong_answers)
+    change = (1 - wrong) * np.float32(PURITIES[pairs.kind]) * promised
+    loss = wrong * promised
+    gain = judgement.probability * change - (1 - judgement.probability) * loss
     rows = np.flatnonzero((judgement.probability >= settings.smallest_probability) & (gain > 0))
     if len(rows) > settings.limit:
         rows = rows[np.argpartition(-gain[rows], settings.limit)[: settings.limit]]
@@ -240,6 +254,7 @@ def _rank(
         position=pairs.position[rows].astype(np.float32),
         probability=judgement.probability[rows],
         change=change[rows],
+        loss=loss[rows],
         smaller=pairs.size[rows].min(axis=1).astype(np.float32),
         parts={name: part[rows] for name, part in judgement.parts.items()},
     )

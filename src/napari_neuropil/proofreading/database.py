@@ -1,10 +1,8 @@
 """The door to ``session.sqlite``: rows in, rows out, each durable before its call returns.
 
 Every row carries a checksum; that of an edit also covers the checksum of the edit before it, so a
-flipped bit, a lost row and a row of another log are all noticed. A small receipt file beside the
-database holds the number of the last acknowledged edit: SQLite drops a damaged tail of its
-write-ahead log without a word, and the receipt is how that is noticed. It is written after the
-commit and not synced, so it never runs ahead of what is durable.
+flipped bit, a lost row and a row of another log are all noticed. A receipt (`receipt`) tells when
+the tail was lost.
 """
 
 from __future__ import annotations
@@ -31,13 +29,13 @@ from napari_neuropil.proofreading.edits import (
     Status,
 )
 from napari_neuropil.proofreading.file_systems import is_network_folder
+from napari_neuropil.proofreading.receipt import read_receipt, write_receipt
 from napari_neuropil.proofreading.sqlite_door import Transaction, can_write, connect, quoted
 
 SESSION_FORMAT: Final = 1
 """Rises whenever an older program could no longer read a session."""
 
 DATABASE: Final = "session.sqlite"
-RECEIPT: Final = "session.receipt"
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -82,7 +80,6 @@ class SessionDatabase:
         self, folder: Path, fingerprint: str, *, read_only: bool, check: bool = True
     ) -> None:
         self.path = folder / DATABASE
-        self._receipt = folder / RECEIPT
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._crc = 0
         self._last = 0
@@ -230,16 +227,7 @@ class SessionDatabase:
         crc = _edit_checksum(self._crc, row)
         self._write("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))
         self._crc, self._last = crc, edit.id
-        self._write_receipt(edit.id)
-
-    def _write_receipt(self, number: int) -> None:
-        # Fixed width, so that the file is overwritten in place and never empty.
-        try:
-            with self._receipt.open("r+b" if self._receipt.exists() else "wb") as file:
-                file.write(b"%018d\n" % number)
-        except OSError:
-            # The edit is durable; a missing receipt only weakens the check for lost tails.
-            return
+        write_receipt(self.path.parent, edit.id)
 
     # snapshots, annotations, decisions, memory
 
@@ -395,15 +383,6 @@ def _edit_of(row: tuple[Any, ...]) -> Edit:
         seconds=seconds,
         position=point,
     )
-
-
-def read_receipt(folder: Path) -> int:
-    """Return the number of the last edit acknowledged in a project; 0 if nothing says."""
-    try:
-        text = (folder / RECEIPT).read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return 0
-    return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
 def now() -> float:

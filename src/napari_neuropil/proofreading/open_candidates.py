@@ -128,7 +128,9 @@ class _Table:
 
     def gain(self, row: int) -> float:
         """Return the expected gain of a row, bits."""
-        return float(self.candidates.probability[row] * self.candidates.change[row])
+        found = self.candidates
+        chance = float(found.probability[row])
+        return chance * float(found.change[row]) - (1.0 - chance) * float(found.loss[row])
 
     def head(self, kind: int) -> int | None:
         """Return the best row of a kind that is open and was not taken."""
@@ -147,7 +149,7 @@ class OpenCandidates:
         self._next_table = 1
         self._heaps: list[list[tuple[float, int]]] = [[], []]
         self._tables_of: dict[int, set[int]] = {}
-        self._changes = np.zeros((2, _BINS))
+        self._sums = np.zeros((2, 2, _BINS))  # change and loss; kind; log-odds
         self._count = 0
         self._filter = CandidateFilter()
         self._done: NDArray[np.uint64] = np.zeros(0, np.uint64)
@@ -240,7 +242,9 @@ class OpenCandidates:
         """Return the expected fall of VI if all that is open and shown were answered, bits."""
         odds = (np.arange(_BINS) - _BINS // 2) * _STEP
         shift = np.array([shifts.get(kind, 0.0) for kind in _KINDS])[:, None]
-        return max(0.0, float((self._changes / (1 + np.exp(-(odds + shift)))).sum()))
+        chance = 1 / (1 + np.exp(-(odds + shift)))
+        gain = self._sums[0] * chance - self._sums[1] * (1 - chance)
+        return float(np.maximum(gain, 0.0).sum())
 
     def filter(self, wanted: CandidateFilter, done: NDArray[np.uint64]) -> None:
         """Show only some; costs the number of candidates."""
@@ -313,15 +317,19 @@ class OpenCandidates:
         table, row = self._tables[place[0]], place[1]
         kind = _KINDS[int(table.candidates.merge[row])]
         odds = float(table.odds[row]) + shifts.get(kind, 0.0)
-        return float(table.candidates.change[row] / (1 + np.exp(-odds)))
+        chance = 1.0 / (1.0 + float(np.exp(-odds)))
+        change, loss = table.candidates.change[row], table.candidates.loss[row]
+        return chance * float(change) - (1.0 - chance) * float(loss)
 
     def _account(self, table: _Table, rows: NDArray[Any], sign: int) -> None:
         merge = table.candidates.merge[rows].astype(np.intp)
-        np.add.at(self._changes, (merge, table.bins[rows]), sign * table.candidates.change[rows])
+        place = merge, table.bins[rows]
+        np.add.at(self._sums[0], place, sign * table.candidates.change[rows])
+        np.add.at(self._sums[1], place, sign * table.candidates.loss[rows])
         self._count += sign * len(rows)
 
     def _recount(self) -> None:
-        self._changes[...] = 0.0
+        self._sums[...] = 0.0
         self._count = 0
         for table in self._tables.values():
             self._account(table, np.flatnonzero(table.valid & table.shown), 1)

@@ -12,11 +12,12 @@ from typing import Any
 
 from napari_neuropil.errors import OutputError, ProjectError
 from napari_neuropil.project import Project
-from napari_neuropil.proofreading.database import DATABASE, RECEIPT, SessionDatabase, read_receipt
+from napari_neuropil.proofreading.database import DATABASE, SessionDatabase
 from napari_neuropil.proofreading.edits import Edit
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
+from napari_neuropil.proofreading.receipt import RECEIPT, read_receipt
 
 
 @dataclass(frozen=True)

@@ -256,9 +256,8 @@ def tree_sides(
     local = local.reshape(-1, 2).astype(np.intp)
     nothing = np.zeros(0, np.uint64)
     pair = np.searchsorted(nodes, np.array([first, second], np.uint64))
-    if len(nodes) == 0 or not np.array_equal(
-        nodes[np.minimum(pair, len(nodes) - 1)], [first, second]
-    ):
+    known = _rows_of(nodes, np.array([first, second], np.uint64)) >= 0
+    if first == second or not known.all():
         return nothing, nothing
     strength = np.where(contacts.decision == 1, 1.0, contacts.score)
     forest = span_forest(len(nodes), local, strength)
