@@ -76,7 +76,7 @@ def make_rag(grid: tuple[int, int, int], rng: np.random.Generator) -> Rag:
 def make_project(
     folder: Path, grid: tuple[int, int, int], seed: int
 ) -> tuple[Project, FragmentTable]:
-    """Make a project in memory: pairs of bricks are segments; two boxes of bricks are large ones."""
+    """Make a project in memory: pairs of bricks are segments, and two boxes of bricks."""
     rng = np.random.default_rng(seed)
     count = int(np.prod(grid))
     lookup = np.arange(count + 1, dtype=np.uint64)
@@ -231,7 +231,7 @@ def _measure(
 
 def _fill(session: ProofreadingSession, rng: np.random.Generator, edits: int) -> None:
     """Make the log long; not synced, since only its length matters here."""
-    connection = session._database._connection  # noqa: SLF001
+    connection = session._database._connection
     connection.execute("PRAGMA synchronous = OFF")
     contacts = session.project.rag.contacts
     while len(session.edits) < edits:

@@ -43,7 +43,7 @@ def test_volumes_are_pooled_to_what_was_trained_on(
 
 def test_choices_are_made_by_isotropy() -> None:
     flat = settle(SegNeuronSettings(), VoxelSize(29, 12, 12))
-    assert (flat.views, flat.watershed, flat.beta) == ("one", "sections", 0.5)
+    assert (flat.views, flat.watershed, flat.beta) == ("one", "sections", 0.45)
     cubes = settle(SegNeuronSettings(), VoxelSize(8, 8, 8))
     assert (cubes.views, cubes.watershed, cubes.beta) == ("three", "volume", 0.25)
     own = settle(SegNeuronSettings(views="one", beta=0.3), VoxelSize(8, 8, 8))

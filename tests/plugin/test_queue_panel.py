@@ -194,7 +194,7 @@ def test_closing_the_project_empties_the_panel(
 
 def test_texts() -> None:
     candidate = Candidate(
-        "split_error:1:2", "split_error", 1, 2, 10, 20, (0, 0, 0), 0.25, 0.08,
+        "split_error:1:2", "split_error", 1, 2, 10, 20, (0, 0, 0), 0.25, 0.08, 0.0,
         {"affinity": 0.5, "area": -1.25, "size": 0.001},
     )  # fmt: skip
     text = candidate_html(candidate, [0.5, 2.0], None)

@@ -224,8 +224,8 @@ def test_ranked_by_expected_gain() -> None:
     if first.kind == "split_error":
         sizes = [facts.size[facts.lookup == s].sum() for s in (first.segment_a, first.segment_b)]
         promised = float(change_of_vi(*sizes, total))
-        assert first.change == pytest.approx(0.95 * PURITIES["split_error"] * promised, rel=1e-5)
-        assert first.loss == pytest.approx(0.05 * promised, rel=1e-5)
+        assert first.change == pytest.approx(0.98 * PURITIES["split_error"] * promised, rel=1e-5)
+        assert first.loss == pytest.approx(0.02 * promised, rel=1e-5)
     assert parse_key(first.key)[0] == first.kind
     assert set(parse_key(first.key)[1:]) == {first.a, first.b}
 

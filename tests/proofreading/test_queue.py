@@ -157,7 +157,8 @@ def test_no_is_logged_and_not_asked_again(folder: Path) -> None:
 
 def test_a_merge_error_denied_reveals_the_next_weakest_link(folder: Path) -> None:
     with ProofreadingSession.open(folder) as session:
-        queue = CandidateQueue(session, CandidateSettings(split_errors=False, depth=1))
+        settings = CandidateSettings(split_errors=False, depth=1, wrong_answers=0)
+        queue = CandidateQueue(session, settings)
         links = set()
         while (candidate := queue.next()) is not None:
             assert candidate.key not in links

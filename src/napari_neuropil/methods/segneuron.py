@@ -56,7 +56,7 @@ class SegNeuronSettings(MethodSettings):
         gt=0,
         lt=1,
         title="Multicut bias",
-        description="Higher cuts more: more split errors, fewer merge errors. Empty: 0.5 for one "
+        description="Higher cuts more: more split errors, fewer merge errors. Empty: 0.45 for one "
         "view; 0.25 for three, whose lowest affinity is lower already.",
     )
     merge_threshold: float = Field(
@@ -81,7 +81,7 @@ class SegNeuronSettings(MethodSettings):
         json_schema_extra=ADVANCED,
     )
     watershed_threshold: float = Field(
-        0.4,
+        0.5,
         gt=0,
         lt=1,
         title="Boundary threshold",
@@ -98,7 +98,7 @@ class SegNeuronSettings(MethodSettings):
         json_schema_extra=_pixels(),
     )
     height_sigma: float = Field(
-        1.0,
+        0.7,
         ge=0,
         le=20,
         title="Boundary smoothing",
@@ -133,7 +133,7 @@ class SegNeuronSettings(MethodSettings):
 
 
 def _beta_for(views: str) -> float:
-    return 0.25 if views == "three" else 0.5
+    return 0.25 if views == "three" else 0.45
 
 
 def settle(settings: SegNeuronSettings, working: VoxelSize) -> SegNeuronSettings:

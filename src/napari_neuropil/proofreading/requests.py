@@ -65,7 +65,7 @@ class Resolver:
                     f"1 to {len(self._state.lookup) - 1}",
                     "pick it in the image.",
                 )
-            if number in self._state.replaced:
+            if self._state.is_replaced(number):
                 raise EditRejectedError(
                     f"The fragment {number} was cut into pieces.",
                     "a fragment that has voxels",

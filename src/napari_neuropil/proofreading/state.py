@@ -47,6 +47,7 @@ class ProofreadingState:
         self._decided: dict[tuple[int, int], list[int]] = {}
         self.splits: list[FragmentSplit] = []
         self.links: list[Rag] = []
+        self._replaced: set[int] = set()
         self.version = 0
         """Rises with every change; a cache is stale when it does."""
 
@@ -71,7 +72,11 @@ class ProofreadingState:
     @property
     def replaced(self) -> NDArray[np.uint64]:
         """Fragments that pieces replaced; they have no voxels left."""
-        return np.array([split.parent for split in self.splits], np.uint64)
+        return np.fromiter(self._replaced, np.uint64, len(self._replaced))
+
+    def is_replaced(self, fragment: int) -> bool:
+        """Return whether pieces replaced a fragment."""
+        return fragment in self._replaced
 
     def decision_of(self, a: int, b: int) -> int:
         """Return 1 for a contact decided as joined, -1 as cut, 0 as open; a < b."""
@@ -129,8 +134,9 @@ class ProofreadingState:
                 self._decided[a, b].pop()
         if len(effect.links):
             self.links.pop()
-        for _ in effect.splits:
+        for split in effect.splits:
             self.splits.pop()
+            self._replaced.discard(split.parent)
         if self._members is not None:
             self._members.move(effect.fragments, effect.after, effect.before)
         self.version += 1
@@ -174,6 +180,7 @@ class ProofreadingState:
         self._start[rows] = measured.start[1:]
         self._stop[rows] = measured.stop[1:]
         self.splits.append(split)
+        self._replaced.add(split.parent)
 
 
 def _roomy(array: NDArray[_T], spare: int) -> NDArray[_T]:
