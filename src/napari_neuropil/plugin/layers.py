@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_neuropil.project import Project
+    from napari_neuropil.proofreading.live_project import LiveProject
     from napari_neuropil.volumes import Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -179,13 +180,13 @@ def _kind(volume: Volume) -> str:
     return "labels" if is_labels(volume) else "image"
 
 
-def layer_from_segments(project: Project, *, name: str) -> LayerData:
+def layer_from_segments(project: Project | LiveProject, *, name: str) -> LayerData:
     """Return a labels layer that reads `lookup[fragments]` block by block.
 
     Parameters
     ----------
-    project : Project
-        An opened project.
+    project : Project or LiveProject
+        As segmented, or with its edits.
     name : str
         The layer's name.
     """

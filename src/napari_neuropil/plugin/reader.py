@@ -21,6 +21,7 @@ from napari_neuropil.plugin.layers import (
 )
 
 if TYPE_CHECKING:
+    from napari_neuropil.project import ProjectInfo
     from napari_neuropil.volumes import Volume
 
 PROJECT_SUFFIX: Final = ".neuropil"
@@ -207,26 +208,42 @@ def _is_picture(path: Path) -> bool:
 
 
 def _read_project(path: Path) -> list[LayerData]:
-    """Return the project's image, where it still exists, and its segments."""
+    """Return the project's image, where it still exists, and its segments after the last edit."""
     from napari_neuropil.project import Project
+    from napari_neuropil.proofreading import ProofreadingSession
+    from napari_neuropil.proofreading.database import DATABASE
+
+    name = f"{path.stem} segments"
+    if not (path / DATABASE).exists():
+        project = Project.open(path)
+        return [*_read_image(path, project.info), layer_from_segments(project, name=name)]
+    # Reading only: the Proofread dock is the one that takes the project for writing.
+    with ProofreadingSession.open(path, read_only=True) as session:
+        for notice in session.notices:
+            _tell(notice)
+        return [*_read_image(path, session.info), layer_from_segments(session, name=name)]
+
+
+def _read_image(project: Path, info: ProjectInfo) -> list[LayerData]:
     from napari_neuropil.volumes import open_volume
 
-    project = Project.open(path)
-    name = path.stem
-    layers: list[LayerData] = []
+    if not info.image_source:
+        return []
     try:
         # A project that travels with its image names it from its own folder.
-        image = open_volume(project.path / project.info.image_source)
+        image = open_volume(project / info.image_source)
     except NeuropilError:
-        from napari.utils.notifications import show_info
-
-        show_info(
-            f"{name}: the image {project.info.image_source} is not where it was; "
+        _tell(
+            f"{project.stem}: the image {info.image_source} is not where it was; "
             "the segments are shown without it."
         )
-    else:
-        if image.voxel_size is None:
-            image = image.with_voxel_size(project.info.voxel_size_nm)
-        layers.append(layer_from_volume(image, name=image.name))
-    layers.append(layer_from_segments(project, name=f"{name} segments"))
-    return layers
+        return []
+    if image.voxel_size is None:
+        image = image.with_voxel_size(info.voxel_size_nm)
+    return [layer_from_volume(image, name=image.name)]
+
+
+def _tell(text: str) -> None:
+    from napari.utils.notifications import show_info
+
+    show_info(text)

@@ -92,7 +92,8 @@ class Evidence:
         if not info.image_source:
             return None
         try:
-            volume = open_volume(info.image_source)
+            # A relative source starts from the project; an absolute one replaces it.
+            volume = open_volume(self._project.path / info.image_source)
             start = Roi.parse(info.roi, volume.shape).start
         except NeuropilError:
             return None

@@ -26,6 +26,7 @@ from napari_neuropil.inference.grey_values import GreyRange
 from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_roi
 from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
 from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.project.fragment_table import fragment_table
 from napari_neuropil.project.project import read_rag, write_rag
 from napari_neuropil.segmentation.lookup import relabel_compact
 from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
@@ -102,7 +103,10 @@ class _Run:
             stage()
             self.seconds[name] = round(time.perf_counter() - begin, 2)
         self._finish()
-        return Project.open(self.path)
+        project = Project.open(self.path)
+        # Measured now, so that opening the project for proofreading does not wait for it.
+        fragment_table(project, report=lambda done, total: self._tell("sizes", done, total))
+        return project
 
     # folder and stores
 
