@@ -68,7 +68,9 @@ def test_project_holds_what_it_promises(wish: dict[str, Any]) -> None:
     np.testing.assert_array_equal(segments.array[3:5, :, 7], project.lookup[fragments[3:5, :, 7]])
     assert project.info.voxel_size == (30, 12, 12)
     assert len(project.info.fingerprint) == 32
-    assert {p.stage for p in heard} == {"affinities", "fragments", "contacts", "segments"}
+    stages = {"affinities", "fragments", "contacts", "segments", "sizes"}
+    assert {p.stage for p in heard} == stages
+    assert (project.path / "fragments.npz").is_file()
     assert all(0 <= p.done <= p.total for p in heard)
 
 
