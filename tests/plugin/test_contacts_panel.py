@@ -83,7 +83,7 @@ def test_double_click_jumps_to_the_contact(
     select(live, panel, qtbot, 3)
     row = column(panel, 0).index("3")
     panel.table.doubleClicked.emit(panel.model.index(row, 0))
-    voxel = live.world_to_voxel(live.viewer.dims.point)
+    voxel = live.world_to_voxel(live.viewer.scene.camera.center)
     assert voxel is not None
     assert voxel[2] in (37, 38)
     assert live.selected == [1]

@@ -103,7 +103,7 @@ def test_double_click_goes_there(panel: HistoryPanel, live: ProofreadController)
     edit = live.session.detach([6])
     live.session.merge(1, 3)
     panel.table.doubleClicked.emit(panel.model.index(1, 0))
-    assert live.world_to_voxel(live.viewer.dims.point) == edit.position
+    assert live.world_to_voxel(live.viewer.scene.camera.center) == edit.position
     assert set(live.selected) == set(edit.effect.segments)
     assert live.session.cursor == 2
     panel.table.doubleClicked.emit(panel.model.index(2, 0))

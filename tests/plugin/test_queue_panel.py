@@ -59,7 +59,8 @@ def visible_overlays(live: ProofreadController) -> set[str]:
 
 def test_first_candidate_is_shown(live: ProofreadController, panel: QueuePanel) -> None:
     candidate = shown(panel)
-    assert live.world_to_voxel(live.viewer.dims.point) == candidate.position
+    centre = live.viewer.scene.camera.center
+    assert live.world_to_voxel(centre) == candidate.position
     assert set(live.selected) == {candidate.segment_a, candidate.segment_b}
     assert visible_overlays(live) >= {"Proposed edit", "Contact"}
     assert f"{candidate.probability:.0%}" in panel.text.text()

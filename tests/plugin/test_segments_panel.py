@@ -86,7 +86,7 @@ def test_selection_goes_both_ways(panel: SegmentsPanel, live: ProofreadControlle
 def test_double_click_jumps(panel: SegmentsPanel, live: ProofreadController) -> None:
     panel.table.doubleClicked.emit(cell(panel, 3, "id"))
     assert live.selected == [3]
-    voxel = live.world_to_voxel(live.viewer.dims.point)
+    voxel = live.world_to_voxel(live.viewer.scene.camera.center)
     assert voxel is not None
     assert live.session is not None
     assert live.session.segment_at(voxel) == 3
