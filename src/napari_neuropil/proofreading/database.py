@@ -212,7 +212,7 @@ class SessionDatabase:
         OutputError
             If it could not be written; the database is as before.
         """
-        position = None if edit.position is None else json.dumps(edit.position)
+        position = None if edit.position is None else ",".join(map(str, edit.position))
         row = (
             edit.id,
             edit.time,
@@ -370,7 +370,7 @@ def _edit_of(row: tuple[Any, ...]) -> Edit:
     number, when, kind, parent, target, wish, packed, seconds, position, _ = row
     point: Point | None = None
     if position is not None:
-        z, y, x = json.loads(position)
+        z, y, x = map(int, position.split(","))
         point = (z, y, x)
     return Edit(
         id=number,

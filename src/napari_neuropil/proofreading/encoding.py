@@ -123,7 +123,7 @@ def _skim(data: bytes) -> Skimmed:
 
 def _unpack(data: bytes) -> Effect:
     raw = _skim(data)
-    splits, links = _unpack_rest(raw.rest) if raw.rest else ((), NO_LINKS)
+    splits, links = unpack_rest(raw.rest) if raw.rest else ((), NO_LINKS)
     return Effect(
         np.frombuffer(raw.fragments, "<u8"),
         np.frombuffer(raw.before, "<u8"),
@@ -164,7 +164,21 @@ def _pack_rest(effect: Effect) -> bytes:
     return b"".join((struct.pack("<I", len(header)), header, *(a.tobytes() for a in arrays)))
 
 
-def _unpack_rest(data: bytes) -> tuple[tuple[FragmentSplit, ...], Rag]:
+def unpack_rest(data: bytes) -> tuple[tuple[FragmentSplit, ...], Rag]:
+    """Return the pieces and links of a skimmed effect.
+
+    Raises
+    ------
+    ProjectError
+        If the bytes are damaged.
+    """
+    try:
+        return _arrays_of(data)
+    except (ValueError, struct.error, KeyError, TypeError, IndexError) as error:
+        raise _damaged(data, error) from error
+
+
+def _arrays_of(data: bytes) -> tuple[tuple[FragmentSplit, ...], Rag]:
     (length,) = struct.unpack_from("<I", data)
     header = json.loads(data[4 : 4 + length])
     at = 4 + length

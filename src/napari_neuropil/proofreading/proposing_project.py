@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from napari_neuropil.project import Project
 from napari_neuropil.project.fragment_table import FragmentTable
 from napari_neuropil.proofreading.database import SessionDatabase
 from napari_neuropil.proofreading.edits import Edit, Proposal
-from napari_neuropil.proofreading.encoding import skim_effect
+from napari_neuropil.proofreading.encoding import Skimmed
 from napari_neuropil.proofreading.evidence import Evidence
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.noted_project import NotedProject
@@ -121,14 +122,10 @@ class ProposingProject(NotedProject):
             self._next_fragment,
         )
 
-    def _reserve(self, edit: Edit) -> None:
+    def _reserve(self, edit: Edit, ids: Skimmed) -> None:
         """Never give out again an id that the log has used, undone or not."""
-        if edit.packed is None:
-            return
-        ids = skim_effect(edit.packed)
-        # A whole-segment move repeats one id: its first stands for all of them.
-        used = set(struct.unpack(f"<{len(ids.after) // 8}Q", ids.after)) if ids.after else {0}
-        self._next_segment = max(self._next_segment, max(used) + 1)
+        used = np.frombuffer(ids.after, "<u8")
+        self._next_segment = max(self._next_segment, int(used.max(initial=0)) + 1)
         if ids.rest and edit.effect is not None:
             for split in edit.effect.splits:
                 self._next_fragment = max(self._next_fragment, split.first + split.count)

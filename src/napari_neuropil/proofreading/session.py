@@ -32,6 +32,7 @@ from napari_neuropil.proofreading.edits import (
     Proposal,
     Snapshot,
 )
+from napari_neuropil.proofreading.encoding import skim_effect
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
@@ -120,9 +121,10 @@ class ProofreadingSession(ProposingProject):
             self.notices += (str(error),)
         self._history = History(edits)
         path = self._history.path_to(self._history.cursor)
-        self._state.fold(p for n in path if (p := self._history[n].packed) is not None)
-        for edit in edits:
-            self._reserve(edit)
+        skimmed = {e.id: skim_effect(e.packed) for e in edits if e.packed is not None}
+        self._state.fold(skimmed[number] for number in path)
+        for number, ids in skimmed.items():
+            self._reserve(edits[number - 1], ids)
 
     def close(self) -> None:
         """Give the project back; may be called twice."""
@@ -322,7 +324,8 @@ class ProofreadingSession(ProposingProject):
         self._history.check(edit)
         self._database.append(edit)
         self._history.append(edit)
-        self._reserve(edit)
+        if edit.packed is not None:
+            self._reserve(edit, skim_effect(edit.packed))
         changed: list[NDArray[np.uint64]] = []
         segments: set[int] = set()
         if edit.effect is not None:

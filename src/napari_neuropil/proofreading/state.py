@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import ProjectError
 from napari_neuropil.project.fragment_table import FragmentTable, measure_fragments
 from napari_neuropil.proofreading.effects import Effect, FragmentSplit
-from napari_neuropil.proofreading.encoding import skim_effect, unpack_effect
+from napari_neuropil.proofreading.encoding import Skimmed, unpack_rest
 from napari_neuropil.proofreading.members import Members
 from napari_neuropil.segmentation.rag import Rag
 
@@ -141,26 +141,25 @@ class ProofreadingState:
             self._members.move(effect.fragments, effect.after, effect.before)
         self.version += 1
 
-    def fold(self, packed: Iterable[bytes]) -> None:
-        """Carry packed effects out in order: the same as `apply` on each, in one sweep.
+    def fold(self, skimmed: Iterable[Skimmed]) -> None:
+        """Carry effects out in order: the same as `apply` on each, in one sweep.
 
         A log of 10^5 merges is folded in a fraction of a second, since the ids of all effects are
         put behind each other and assigned at once; of repeated ones the last counts.
         """
         fragments, after = [], []
-        for data in packed:
-            raw = skim_effect(data)
+        for raw in skimmed:
             fragments.append(raw.fragments)
             after.append(raw.after)
             for ids, value in ((raw.joined, 1), (raw.cut, -1)):
                 for pair in _PAIR.iter_unpack(ids):
                     self._decided.setdefault(pair, []).append(value)
             if raw.rest:
-                effect = unpack_effect(data)
-                for split in effect.splits:
+                splits, links = unpack_rest(raw.rest)
+                for split in splits:
                     self._add_pieces(split)
-                if len(effect.links):
-                    self.links.append(effect.links)
+                if len(links):
+                    self.links.append(links)
         rows = np.frombuffer(b"".join(fragments), "<u8")
         if len(rows) and int(rows.max()) >= self._count:
             raise _misfit(f"it names the fragment {int(rows.max())} of {self._count - 1}")
