@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from napari_neuropil.plugin.proofread_controller import ProofreadController
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 FAKE = Path(__file__).with_name("fake_cli.py")
@@ -100,3 +103,17 @@ def brain(tmp_path: Path) -> Path:
         ),
     )
     return path
+
+
+@pytest.fixture
+def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
+    """Return a controller with the project open, on a viewer without a window."""
+    from napari.components import ViewerModel
+
+    from napari_neuropil.plugin.proofread_controller import ProofreadController
+
+    controller = ProofreadController(ViewerModel())
+    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
+        controller.open_project(brain)
+    yield controller
+    controller.disconnect_viewer()

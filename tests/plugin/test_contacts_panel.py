@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +10,6 @@ import pytest
 from napari_neuropil.plugin.contact_layers import POINTS_NAME, TINT_NAME, score_colours
 from napari_neuropil.plugin.contacts_panel import ContactsPanel
 from napari_neuropil.plugin.proofread_controller import ProofreadController
-
-
-@pytest.fixture
-def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
-    from napari.components import ViewerModel
-
-    controller = ProofreadController(ViewerModel())
-    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
-        controller.open_project(brain)
-    yield controller
-    controller.disconnect_viewer()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ from napari_neuropil.plugin.proofread_controller import ProofreadController
 from napari_neuropil.plugin.score_history import ScoreHistory
 from napari_neuropil.proofreading import Decision
 from napari_neuropil.proofreading.meter import MeterReading
-
-
-@pytest.fixture
-def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
-    from napari.components import ViewerModel
-
-    controller = ProofreadController(ViewerModel())
-    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
-        controller.open_project(brain)
-    yield controller
-    controller.disconnect_viewer()
 
 
 @pytest.fixture

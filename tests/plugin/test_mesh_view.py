@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +11,6 @@ from napari_neuropil.geometry import Roi, VoxelSize
 from napari_neuropil.plugin import mesh_view
 from napari_neuropil.plugin.mesh_view import MeshView, near_box
 from napari_neuropil.plugin.proofread_controller import ProofreadController
-
-
-@pytest.fixture
-def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
-    from napari.components import ViewerModel
-
-    controller = ProofreadController(ViewerModel())
-    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
-        controller.open_project(brain)
-    yield controller
-    controller.disconnect_viewer()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,17 +12,6 @@ from napari_neuropil.plugin.queue_panel import QueuePanel
 from napari_neuropil.plugin.queue_text import candidate_html, evidence_text, pace_text, stop_text
 from napari_neuropil.proofreading.candidate_table import Candidate
 from napari_neuropil.proofreading.open_candidates import CandidateFilter
-
-
-@pytest.fixture
-def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
-    from napari.components import ViewerModel
-
-    controller = ProofreadController(ViewerModel())
-    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
-        controller.open_project(brain)
-    yield controller
-    controller.disconnect_viewer()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,6 @@ from napari_neuropil.project.fragment_table import FragmentTable
 
 DOWN = Qt.SortOrder.DescendingOrder
 UP = Qt.SortOrder.AscendingOrder
-
-
-@pytest.fixture
-def live(qtbot: Any, brain: Path) -> Iterator[ProofreadController]:
-    from napari.components import ViewerModel
-
-    controller = ProofreadController(ViewerModel())
-    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
-        controller.open_project(brain)
-    yield controller
-    controller.disconnect_viewer()
 
 
 @pytest.fixture
