@@ -174,12 +174,12 @@ def play(
             settings = CandidateSettings()
             if order != "ours":
                 settings = CandidateSettings(smallest_probability=0.0, wrong_answers=0.0)
-            candidates = find_candidates(session, settings)
             reorder = orders[order]
-            if reorder is not None:
-                candidates = reorder(candidates)
-            queue = CandidateQueue(session, settings, candidates)
-            if reorder is not None:
+            if reorder is None:
+                queue = CandidateQueue(session, settings)
+            else:
+                candidates = reorder(find_candidates(session, settings))
+                queue = CandidateQueue(session, settings, candidates)
                 queue._live.finder = OrderedFinder(session, settings, reorder)
                 queue._live.finder.reset(candidates.measures)
             curve = Curve(order, wrong, [], [], 0, 0, [], 0.0)

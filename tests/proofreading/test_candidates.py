@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import EditRejectedError, SettingsError
 from napari_neuropil.evaluation import evaluate_segmentation
 from napari_neuropil.proofreading import Decision, ProofreadingSession
+from napari_neuropil.proofreading.bottlenecks import measure_bottlenecks
 from napari_neuropil.proofreading.candidate_table import parse_key
 from napari_neuropil.proofreading.candidates import (
     CandidateSettings,
@@ -21,6 +24,7 @@ from napari_neuropil.proofreading.candidates import (
 )
 from napari_neuropil.proofreading.graph import Contacts
 from napari_neuropil.proofreading.pairs import Pairs, measure_segments, pool_contacts
+from napari_neuropil.proofreading.queue import CandidateQueue
 from napari_neuropil.proofreading.scorers import PURITIES, SCORERS, Scorer, judge
 from napari_neuropil.proofreading.weak_links import WeakLinks, tree_sides
 
@@ -385,3 +389,27 @@ def test_candidates_of_a_session(session: ProofreadingSession) -> None:
     merges = [c for c in after if c.kind == "merge_error"]
     assert merges == []  # the link was joined by hand
     assert len([c for c in after if c.kind == "split_error"]) == 16
+
+
+def test_a_necked_fragment_makes_its_links_doubtful(make_project: Callable[..., Path]) -> None:
+    """Two balls joined by a bridge are one fragment; its contact to a third tells of it."""
+    fragments = np.zeros((9, 24, 60), np.uint64)
+    z, y, x = np.indices(fragments.shape)
+    for centre in (14, 34):
+        fragments[(z - 4) ** 2 + (y - 12) ** 2 + (x - centre) ** 2 < 81] = 1
+    fragments[3:6, 11:14, 14:34] = 1
+    fragments[:, :, 42:] = 2
+    path = make_project(fragments, np.array([0, 1, 1], np.uint64))
+    with ProofreadingSession.open(path) as session:
+        narrowness = measure_bottlenecks(session, 8)
+        assert narrowness[1] < 0.6
+        assert narrowness[2] > narrowness[1]
+        assert np.isnan(measure_bottlenecks(session, 1)[2]), "only the largest was looked at"
+        with_shape = CandidateQueue(session, CandidateSettings(smallest_probability=0)).next()
+        without = CandidateQueue(
+            session, CandidateSettings(smallest_probability=0, bottlenecks=0)
+        ).next()
+    assert with_shape is not None
+    assert without is not None
+    assert with_shape.parts["shape"] > 0
+    assert with_shape.probability > without.probability

@@ -100,6 +100,14 @@ class CandidateSettings(BaseModel):
         description="How often a segment is cut at its weakest link, and the parts again, to find "
         "several merge errors in one segment.",
     )
+    bottlenecks: int = Field(
+        default=64,
+        ge=0,
+        le=100_000,
+        title="Shapes",
+        description="So many of the largest fragments are looked at for narrow necks, where two "
+        "neurites may touch; 0 leaves shape out.",
+    )
     limit: int = Field(
         default=1_000_000,
         ge=1,

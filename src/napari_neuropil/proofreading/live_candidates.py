@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_neuropil.proofreading.bottlenecks import measure_bottlenecks
 from napari_neuropil.proofreading.candidate_table import Candidates
 from napari_neuropil.proofreading.candidates import CandidateSettings, find_candidates
 from napari_neuropil.proofreading.edits import Delta
@@ -72,9 +73,10 @@ class LiveCandidates:
         self._stamp = 0
         session.edited.connect(self._on_session_edited)
         session.annotated.connect(self._on_session_annotated)
-        self.finder = LocalFinder(session, settings)
+        shapes = self._measure_shapes() if candidates is None else {}
+        self.finder = LocalFinder(session, settings, shapes)
         if candidates is None:
-            candidates = find_candidates(session, settings)
+            candidates = find_candidates(session, settings, measurements=shapes)
         self._load(candidates)
 
     def close(self) -> None:
@@ -111,14 +113,20 @@ class LiveCandidates:
             began = self._stamp
             if settings is not None:
                 self.settings = settings
-                self.finder = LocalFinder(self._session, settings)
-        found = find_candidates(self._session, self.settings)
+        shapes = self._measure_shapes()
+        with self.turn:
+            self.finder = LocalFinder(self._session, self.settings, shapes)
+        found = find_candidates(self._session, self.settings, measurements=shapes)
         with self.turn:
             changed = [s for s, stamp in self._pending.items() if stamp > began]
             self._load(found)
             self.touch(changed)
             self.reloaded.emit()
         self.changed.emit()
+
+    def _measure_shapes(self) -> dict[str, NDArray[np.float32]]:
+        count = self.settings.bottlenecks
+        return {"bottleneck": measure_bottlenecks(self._session, count)} if count else {}
 
     def refresh(self) -> None:
         """Find the candidates of segments that edits changed; may run beside the window's thread.

@@ -101,7 +101,9 @@ def score_shape(pairs: Pairs) -> NDArray[np.float64]:
     narrowness = pairs.measurements.get("bottleneck")
     if narrowness is None:
         return np.full(len(pairs), np.nan)
-    values = narrowness[pairs.fragments.astype(np.intp)]
+    # Pieces cut since the measurement are not in it.
+    known = np.append(narrowness, np.nan)
+    values = known[np.minimum(pairs.fragments.astype(np.intp), len(narrowness))]
     narrowest = np.fmin(values[:, 0], values[:, 1])
     decades: NDArray[np.float64] = -np.log10(np.clip(narrowest, 1e-3, 1.0))
     return decades if pairs.kind == "merge_error" else np.full(len(pairs), np.nan)
