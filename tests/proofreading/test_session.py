@@ -91,6 +91,16 @@ def test_split_by_fragments_cuts_the_weak_contact(make_project: MakeProject, cub
         assert int(session.lookup[3]) == 5, "a new id, used by nothing before"
 
 
+def test_a_cut_that_frees_only_the_seed_says_so(make_project: MakeProject, cubes: Cubes) -> None:
+    fragments = cubes(1, 4)
+    affinity = np.full((3, *fragments.shape), 0.9, np.float32)
+    path = make_project(fragments, np.array([0, 1, 1, 1, 1], np.uint64), affinity)
+    with ProofreadingSession.open(path) as session:
+        alone = session.propose_split(1, 2)
+        assert "only what was clicked" in " ".join(alone.notices)
+        assert session.propose_split([1, 2], [3, 4]).notices == ()
+
+
 def test_split_inside_one_fragment_makes_pieces(session: ProofreadingSession) -> None:
     edit = session.split((1, 1, 0), (1, 1, 3))
     assert edit.effect is not None
