@@ -48,6 +48,7 @@ def random_graph(seed: int, count: int = 60, links: int = 160, segments: int = 9
         random.integers(1, 50, n).astype(np.int64),
         random.random((n, 3)).astype(np.float32),
         np.zeros(n, np.int8),
+        np.where(random.random(n) < 0.5, random.random(n) * 5, np.nan).astype(np.float32),
     )
     size = random.integers(1, 900, count + 1)
     return FragmentFacts(lookup, size, random.random(count + 1) < 0.3), contacts
@@ -82,6 +83,13 @@ def test_pooling_matches_the_definition(seed: int) -> None:
         mean = (areas * contacts.affinity[rows]).sum() / areas.sum()
         assert pairs.affinity[pair] == pytest.approx(mean, rel=1e-5)
         assert pairs.strongest[pair] == contacts.score[rows].max()
+        known = [row for row in rows if not np.isnan(contacts.distance[row])]
+        weights = contacts.area[known]
+        if known:
+            mean = (weights * contacts.distance[known]).sum() / weights.sum()
+            assert pairs.distance[pair] == pytest.approx(mean, rel=1e-5)
+        else:
+            assert np.isnan(pairs.distance[pair])
         best = rows[int(np.argmax(areas * contacts.affinity[rows]))]
         assert pairs.position[pair].tolist() == contacts.centroid[best].tolist()
         assert set(pairs.fragments[pair].tolist()) == {contacts.a[best], contacts.b[best]}
@@ -133,6 +141,10 @@ def assert_links_match(pairs: Pairs, graph: Graph, tree: list[tuple[int, int]]) 
         assert pairs.area[row] == areas.sum()
         mean = (areas * contacts.affinity[across]).sum() / areas.sum()
         assert pairs.affinity[row] == pytest.approx(mean, rel=1e-5)
+        known = [i for i in across if not np.isnan(contacts.distance[i])]
+        weights = contacts.area[known]
+        mean = (weights * contacts.distance[known]).sum() / weights.sum() if known else np.nan
+        assert pairs.distance[row] == pytest.approx(mean, rel=1e-5, nan_ok=True)
         for column, side in enumerate(sides):
             members = np.array(sorted(side))
             assert pairs.size[row, column] == facts.size[members].sum()
@@ -172,7 +184,7 @@ def test_long_chains() -> None:
     ones = np.ones(count - 1, np.float32)
     contacts = Contacts(
         ids, ids + 1, ones / 2, ones / 2, ones.astype(np.int64), np.zeros((count - 1, 3), "f4"),
-        np.zeros(count - 1, np.int8),
+        np.zeros(count - 1, np.int8), ones,
     )  # fmt: skip
     lookup = np.ones(count + 1, np.uint64)
     lookup[0] = 0
@@ -307,6 +319,7 @@ def two_pieces(kind: str, **changes: object) -> Pairs:
         "size": np.array([[1000.0, 5000.0]]),
         "surface": np.array([[1000.0, 4000.0]]),
         "inside": np.zeros((1, 2), bool),
+        "distance": np.array([np.nan]),
     }
     return Pairs(**{**base, **changes})  # type: ignore[arg-type]
 
@@ -318,6 +331,7 @@ def two_pieces(kind: str, **changes: object) -> Pairs:
         ("area", {"area": np.array([500.0])}),
         ("size", {"size": np.array([[10.0, 5000.0]])}),
         ("orphans", {"inside": np.array([[True, False]])}),
+        ("embedding", {"distance": np.array([0.2])}),
     ],
 )
 def test_scorers_point_opposite_ways_for_the_two_kinds(
@@ -325,7 +339,8 @@ def test_scorers_point_opposite_ways_for_the_two_kinds(
 ) -> None:
     function = SCORERS[scorer].function
     more = {k: function(two_pieces(k, **change))[0] for k in ("split_error", "merge_error")}
-    base = {k: function(two_pieces(k))[0] for k in ("split_error", "merge_error")}
+    usual = {"distance": np.array([3.0])}
+    base = {k: function(two_pieces(k, **usual))[0] for k in ("split_error", "merge_error")}
     assert more["split_error"] > base["split_error"]
     assert more["merge_error"] < base["merge_error"]
 
@@ -340,6 +355,10 @@ def test_log_odds_are_the_sum_of_the_parts() -> None:
     assert without.probability[0] < whole.probability[0]
     double = judge(pairs, {"affinity": 2.0}, bias=0.25)
     assert double.parts["affinity"][0] == pytest.approx(2 * whole.parts["affinity"][0])
+
+
+def test_embedding_says_nothing_where_nobody_looked() -> None:
+    assert judge(two_pieces("split_error"), {}).parts["embedding"][0] == 0
 
 
 def test_shape_counts_only_where_it_was_measured() -> None:

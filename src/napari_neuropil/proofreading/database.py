@@ -23,8 +23,6 @@ from napari_neuropil.proofreading.edits import (
     Annotation,
     Decision,
     Edit,
-    EditKind,
-    Point,
     Snapshot,
     Status,
 )
@@ -199,7 +197,7 @@ class SessionDatabase:
                 if crc != row[-1] or row[0] != self._last + 1:
                     raise self._damaged(f"edit {self._last + 1} is not as it was written")
                 self._crc, self._last = crc, row[0]
-                yield _edit_of(row)
+                yield Edit._make(row[:-1])
         promised = read_receipt(self.path.parent)
         if promised > self._last:
             raise self._damaged(f"edits {self._last + 1} to {promised} are missing")
@@ -212,18 +210,7 @@ class SessionDatabase:
         OutputError
             If it could not be written; the database is as before.
         """
-        position = None if edit.position is None else ",".join(map(str, edit.position))
-        row = (
-            edit.id,
-            edit.time,
-            edit.kind,
-            edit.parent,
-            edit.target,
-            edit.wish_text,
-            edit.packed,
-            edit.seconds,
-            position,
-        )
+        row = tuple(edit)
         crc = _edit_checksum(self._crc, row)
         self._write("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))
         self._crc, self._last = crc, edit.id
@@ -364,25 +351,6 @@ def _edit_checksum(before: int, row: tuple[Any, ...]) -> int:
     """Return the CRC of an edit's row, going on from that of the edit before."""
     crc = zlib.crc32(repr((row[:6], row[7:9])).encode(), before)
     return crc if row[6] is None else zlib.crc32(row[6], crc)
-
-
-def _edit_of(row: tuple[Any, ...]) -> Edit:
-    number, when, kind, parent, target, wish, packed, seconds, position, _ = row
-    point: Point | None = None
-    if position is not None:
-        z, y, x = map(int, position.split(","))
-        point = (z, y, x)
-    return Edit(
-        id=number,
-        time=when,
-        kind=cast("EditKind", kind),
-        parent=parent,
-        target=target,
-        wish_text=wish,
-        packed=packed,
-        seconds=seconds,
-        position=point,
-    )
 
 
 def now() -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +68,27 @@ class Proposal:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Edit:
+class EditRow(NamedTuple):
+    """An edit as the log stores it; see `Edit`."""
+
+    id: int
+    time: float
+    kind: EditKind
+    parent: int
+    target: int | None
+    wish_text: str
+    packed: bytes | None
+    seconds: float | None = None
+    place: str | None = None
+
+
+class Edit(EditRow):
     """One line of the log.
 
-    Parameters
+    A tuple, since opening a session makes one for each edit of its life; what is in it is read
+    when asked for.
+
+    Attributes
     ----------
     id : int
         1, 2, ... in the order of the log.
@@ -87,23 +103,12 @@ class Edit:
     wish_text : str
         What was asked, JSON; `wish` reads it.
     packed : bytes or None
-        What it changed; None for a move; `effect` reads it. Opening a session meets all edits of
-        its life, so both are read when asked for.
+        What it changed; None for a move; `effect` reads it.
     seconds : float or None
         The user's time for it, where known.
-    position : tuple of int or None
-        Where, voxels.
+    place : str or None
+        Where, "z,y,x" in voxels; `position` reads it.
     """
-
-    id: int
-    time: float
-    kind: EditKind
-    parent: int
-    target: int | None
-    wish_text: str
-    packed: bytes | None
-    seconds: float | None = None
-    position: Point | None = None
 
     @classmethod
     def of_proposal(
@@ -119,13 +124,21 @@ class Edit:
             json.dumps(proposal.wish),
             pack_effect(proposal.effect),
             None if seconds is None else float(seconds),
-            proposal.position,
+            None if proposal.position is None else ",".join(map(str, proposal.position)),
         )
 
     @classmethod
     def move(cls, number: int, time: float, parent: int, target: int) -> Edit:
         """Return the line of an undo, a redo or a jump."""
-        return cls(number, time, "move", parent, target, "{}", None)
+        return cls(number, time, "move", parent, target, "{}", None, None, None)
+
+    @property
+    def position(self) -> Point | None:
+        """Where, voxels."""
+        if self.place is None:
+            return None
+        z, y, x = map(int, self.place.split(","))
+        return z, y, x
 
     @property
     def wish(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +20,14 @@ from napari_neuropil.errors import ProjectError
 from napari_neuropil.proofreading.effects import NO_LINKS, Effect, FragmentSplit
 from napari_neuropil.segmentation.rag import Rag
 
-_COUNTS: Final = struct.Struct("<IIIBBI")
+COUNTS: Final = struct.Struct("<IIIBBI")
+"""Fragments, joined, cut; whether segments before and after are constant; bytes of the rest."""
+
 _COMPRESS_ABOVE: Final = 512
 _LARGEST: Final = 1 << 31
 """Bytes an effect may unpack to: a foreign file must not exhaust memory."""
 
 _LINK_FIELDS: Final = ("contacts", "affinity", "area", "boundary_length", "centroid", "score")
-
-
-class Skimmed(NamedTuple):
-    """The ids of an effect, each 8 bytes little-endian; `rest` holds pieces and links."""
-
-    fragments: bytes
-    before: bytes
-    after: bytes
-    joined: bytes
-    cut: bytes
-    rest: bytes
 
 
 def pack_effect(effect: Effect) -> bytes:
@@ -45,7 +36,7 @@ def pack_effect(effect: Effect) -> bytes:
     rest = _pack_rest(effect)
     body = b"".join(
         (
-            _COUNTS.pack(
+            COUNTS.pack(
                 len(effect.fragments),
                 len(effect.joined),
                 len(effect.cut),
@@ -76,66 +67,51 @@ def unpack_effect(data: bytes) -> Effect:
     try:
         return _unpack(data)
     except (ValueError, struct.error, zlib.error, KeyError, TypeError, IndexError) as error:
-        raise _damaged(data, error) from error
+        raise damaged_effect(data, error) from error
 
 
-def skim_effect(data: bytes) -> Skimmed:
-    """Read the ids of an effect, without making arrays of them.
+def plain_bytes(data: bytes) -> bytes:
+    """Return an effect's bytes from its counts on, uncompressed.
 
     Raises
     ------
     ProjectError
-        If the bytes are damaged.
+        If they are damaged.
     """
+    if data[:1] == b"\x00":
+        return data[1:]
+    inflate = zlib.decompressobj()
     try:
-        return _skim(data)
-    except (ValueError, struct.error, zlib.error, IndexError) as error:
-        raise _damaged(data, error) from error
-
-
-def _skim(data: bytes) -> Skimmed:
-    body = data[1:]
-    if data[0] == 1:
-        inflate = zlib.decompressobj()
-        body = inflate.decompress(body, _LARGEST)
-        if inflate.unconsumed_tail or not inflate.eof:
-            raise ValueError("the compressed part is cut or too large")
-    count, joined, cut, same_before, same_after, rest = _COUNTS.unpack_from(body)
-    size = 8 * count
-    at = _COUNTS.size
-    if size > len(body):
-        raise ValueError("its length is wrong")
-    fragments = body[at : at + size]
-    at += size
-    if same_before:
-        before, at = body[at : at + 8] * count, at + 8
-    else:
-        before, at = body[at : at + size], at + size
-    if same_after:
-        after, at = body[at : at + 8] * count, at + 8
-    else:
-        after, at = body[at : at + size], at + size
-    middle, end = at + 16 * joined, at + 16 * (joined + cut)
-    if end + rest != len(body):
-        raise ValueError("its length is wrong")
-    return Skimmed(fragments, before, after, body[at:middle], body[middle:end], body[end:])
+        body = inflate.decompress(data[1:], _LARGEST)
+    except zlib.error as error:
+        raise damaged_effect(data, error) from error
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise damaged_effect(data, "the compressed part is cut or too large")
+    return body
 
 
 def _unpack(data: bytes) -> Effect:
-    raw = _skim(data)
-    splits, links = unpack_rest(raw.rest) if raw.rest else ((), NO_LINKS)
-    return Effect(
-        np.frombuffer(raw.fragments, "<u8"),
-        np.frombuffer(raw.before, "<u8"),
-        np.frombuffer(raw.after, "<u8"),
-        np.frombuffer(raw.joined, "<u8").reshape(-1, 2),
-        np.frombuffer(raw.cut, "<u8").reshape(-1, 2),
-        splits,
-        links,
-    )
+    body = plain_bytes(data)
+    count, joined, cut, same_before, same_after, rest = COUNTS.unpack_from(body)
+    at = COUNTS.size
+    parts: list[NDArray[np.uint64]] = []
+    for length, constant in ((count, False), (count, same_before), (count, same_after)):
+        stored = 1 if constant else length
+        ids = np.frombuffer(body, "<u8", stored, at)
+        parts.append(np.repeat(ids, length) if constant else ids)
+        at += 8 * stored
+    for length in (joined, cut):
+        parts.append(np.frombuffer(body, "<u8", 2 * length, at).reshape(-1, 2))
+        at += 16 * length
+    if at + rest != len(body):
+        raise ValueError("its length is wrong")
+    splits, links = unpack_rest(body[at:]) if rest else ((), NO_LINKS)
+    fragments, before, after, joined_pairs, cut_pairs = parts
+    return Effect(fragments, before, after, joined_pairs, cut_pairs, splits, links)
 
 
-def _damaged(data: bytes, error: Exception) -> ProjectError:
+def damaged_effect(data: bytes, error: object) -> ProjectError:
+    """Return the error that says an effect cannot be read."""
     return ProjectError(
         f"An edit of {len(data)} bytes cannot be read: {error}",
         "bytes as they were written",
@@ -175,7 +151,7 @@ def unpack_rest(data: bytes) -> tuple[tuple[FragmentSplit, ...], Rag]:
     try:
         return _arrays_of(data)
     except (ValueError, struct.error, KeyError, TypeError, IndexError) as error:
-        raise _damaged(data, error) from error
+        raise damaged_effect(data, error) from error
 
 
 def _arrays_of(data: bytes) -> tuple[tuple[FragmentSplit, ...], Rag]:

@@ -38,6 +38,8 @@ class Contacts:
         (n, 3) voxels, (z, y, x).
     decision : NDArray[np.int8]
         (n,) 1 where an edit joined them, -1 where one cut them apart, 0 where open.
+    distance : NDArray[np.float32]
+        (n,) of the mean embeddings on both sides; NaN where unknown.
     """
 
     a: NDArray[np.uint64]
@@ -47,6 +49,7 @@ class Contacts:
     area: NDArray[np.int64]
     centroid: NDArray[np.float32]
     decision: NDArray[np.int8]
+    distance: NDArray[np.float32]
 
     def __len__(self) -> int:
         """Return the number of contacts."""
@@ -66,11 +69,16 @@ class ContactGraph:
         Of the segmentation.
     state : ProofreadingState
         Its links, replaced fragments and decisions are live.
+    distance : NDArray[np.float32], optional
+        (C,) of the graph's contacts; may be replaced by newer ones at any time.
     """
 
-    def __init__(self, rag: Rag, state: ProofreadingState) -> None:
+    def __init__(
+        self, rag: Rag, state: ProofreadingState, distance: NDArray[np.float32] | None = None
+    ) -> None:
         self._rag = rag
         self._state = state
+        self.distance = np.full(len(rag), np.nan, np.float32) if distance is None else distance
         self._decisions: tuple[int, NDArray[np.uint64], NDArray[np.int8]] | None = None
 
     @cached_property
@@ -134,9 +142,11 @@ class ContactGraph:
         return contacts[~gone]
 
     def _of_rag(self, rows: Any) -> Contacts:
-        return self._of_link(self._rag, rows)
+        return self._of_link(self._rag, rows, self.distance[rows])
 
-    def _of_link(self, rag: Rag, rows: Any = slice(None)) -> Contacts:
+    def _of_link(
+        self, rag: Rag, rows: Any = slice(None), distance: NDArray[np.float32] | None = None
+    ) -> Contacts:
         pairs = rag.contacts[rows]
         return Contacts(
             pairs[:, 0],
@@ -146,6 +156,7 @@ class ContactGraph:
             rag.area[rows],
             rag.centroid[rows],
             self._decision(pairs),
+            np.full(len(pairs), np.nan, np.float32) if distance is None else distance,
         )
 
     def _decision(self, pairs: NDArray[np.uint64]) -> NDArray[np.int8]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import EditRejectedError
 from napari_neuropil.geometry import Roi
 from napari_neuropil.project import Project, ProjectInfo, SegmentArray
+from napari_neuropil.project.contact_distances import read_distances
 from napari_neuropil.project.fragment_table import FragmentTable
 from napari_neuropil.proofreading.edits import Point
 from napari_neuropil.proofreading.graph import ContactGraph
@@ -65,8 +66,19 @@ class LiveProject:
         """Contacts as they are now; the graph is read when first asked for."""
         with self._turn:
             if self._graph is None:
-                self._graph = ContactGraph(self.project.rag, self._state)
+                rag = self.project.rag
+                found = read_distances(self.path, len(rag))
+                self._graph = ContactGraph(
+                    rag, self._state, None if found is None else found.distance
+                )
             return self._graph
+
+    def reread_distances(self) -> None:
+        """Take in the embedding distances that were measured since the graph was read."""
+        with self._turn:
+            found = read_distances(self.path, len(self.project.rag))
+            if found is not None:
+                self.graph.distance = found.distance
 
     def segments(self) -> Volume:
         """Return the segments as a lazy volume that follows every edit."""

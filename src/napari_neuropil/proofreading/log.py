@@ -121,9 +121,9 @@ def _edit_from_json(record: dict[str, Any]) -> Edit:
             wish_text=json.dumps(dict(record["wish"])),
             packed=None if effect is None else base64.b64decode(effect, validate=True),
             seconds=record["seconds"],
-            position=None
+            place=None
             if position is None
-            else (int(position[0]), int(position[1]), int(position[2])),
+            else f"{int(position[0])},{int(position[1])},{int(position[2])}",
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ProjectError(

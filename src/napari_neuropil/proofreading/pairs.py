@@ -36,6 +36,8 @@ class ContactArrays(Protocol):
     def centroid(self) -> NDArray[np.float32]: ...  # noqa: D102
     @property
     def decision(self) -> NDArray[np.int8]: ...  # noqa: D102
+    @property
+    def distance(self) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Pairs:
         (n, 2) voxel pairs of each piece with all others.
     inside : NDArray[np.bool_]
         (n, 2) the piece touches no face of the volume.
+    distance : NDArray[np.float64]
+        (n,) of mean embeddings, mean over the contacts where it is known, weighted by area; NaN
+        where none is.
     voxel_um3 : float
         Volume of a voxel, cubic micrometres.
     measurements : Mapping[str, NDArray]
@@ -80,6 +85,7 @@ class Pairs:
     size: NDArray[np.float64]
     surface: NDArray[np.float64]
     inside: NDArray[np.bool_]
+    distance: NDArray[np.float64]
     voxel_um3: float = 1e-6
     measurements: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -229,13 +235,14 @@ def pool_contacts(
         size=measures.size[both],
         surface=measures.surface[both],
         inside=measures.inside[both],
+        distance=pair.distance,
     )
     return pairs if pair.open.all() else pairs.take(pair.open)
 
 
 @dataclass(frozen=True)
 class PooledRuns:
-    """Sums over runs of contacts: mean affinity, highest score, area, whether none was decided.
+    """Sums over runs: mean affinity, highest score, area, whether none was decided, distance.
 
     `best` is the place, among the rows given, of the contact that attracts most.
     """
@@ -245,6 +252,7 @@ class PooledRuns:
     area: NDArray[np.float64]
     open: NDArray[np.bool_]
     best: NDArray[np.intp]
+    distance: NDArray[np.float64]
 
 
 def pool_runs(
@@ -267,7 +275,9 @@ def pool_runs(
     """
     if len(begins) == 0:
         nothing = np.zeros(0)
-        return PooledRuns(nothing, nothing, nothing, np.zeros(0, bool), np.zeros(0, np.intp))
+        return PooledRuns(
+            nothing, nothing, nothing, np.zeros(0, bool), np.zeros(0, np.intp), nothing
+        )
     areas = contacts.area[rows].astype(np.float64)
     pull = areas * contacts.affinity[rows]
     area = np.add.reduceat(areas, begins)
@@ -279,10 +289,15 @@ def pool_runs(
     best = np.zeros(len(begins), np.intp)
     best[np.repeat(np.arange(len(begins)), lengths)[reached[::-1]]] = reached[::-1]
     decided = np.maximum.reduceat(np.abs(contacts.decision[rows]), begins)
+    apart = contacts.distance[rows].astype(np.float64)
+    known = np.where(np.isnan(apart), 0.0, areas)
+    weight = np.add.reduceat(known, begins)
+    distance = np.add.reduceat(known * np.nan_to_num(apart), begins)
     return PooledRuns(
         total / area,
         np.maximum.reduceat(contacts.score[rows], begins).astype(np.float64),
         area,
         decided == 0,
         best,
+        np.divide(distance, weight, out=np.full(len(begins), np.nan), where=weight > 0),
     )

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_neuropil.project import Project
 from napari_neuropil.project.fragment_table import FragmentTable
 from napari_neuropil.proofreading.database import SessionDatabase
-from napari_neuropil.proofreading.edits import Edit, Proposal
-from napari_neuropil.proofreading.encoding import Skimmed
+from napari_neuropil.proofreading.edits import Effect, Proposal
 from napari_neuropil.proofreading.evidence import Evidence
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.noted_project import NotedProject
@@ -122,10 +122,9 @@ class ProposingProject(NotedProject):
             self._next_fragment,
         )
 
-    def _reserve(self, edit: Edit, ids: Skimmed) -> None:
-        """Never give out again an id that the log has used, undone or not."""
-        used = np.frombuffer(ids.after, "<u8")
-        self._next_segment = max(self._next_segment, int(used.max(initial=0)) + 1)
-        if ids.rest and edit.effect is not None:
-            for split in edit.effect.splits:
+    def _reserve(self, segments: NDArray[np.uint64], effects: Iterable[Effect | None]) -> None:
+        """Never give out again the segments, nor the pieces of the effects."""
+        self._next_segment = max(self._next_segment, int(segments.max(initial=0)) + 1)
+        for effect in effects:
+            for split in effect.splits if effect is not None else ():
                 self._next_fragment = max(self._next_fragment, split.first + split.count)

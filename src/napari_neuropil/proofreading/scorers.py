@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from napari_neuropil.proofreading.pairs import CandidateKind, Pairs
 
 _SQUEEZE: Final = 0.02
+_HALF_WAY: Final = 1.5
 _REFERENCE_UM3: Final = 1e-3
 """A piece of this volume, about a thousand voxels of usual data, is neither large nor small."""
 
@@ -92,6 +93,16 @@ def score_orphans(pairs: Pairs) -> NDArray[np.float64]:
     return orphans if pairs.kind == "split_error" else -orphans
 
 
+def score_embedding(pairs: Pairs) -> NDArray[np.float64]:
+    """How far the distance of the mean embeddings is below 1.5, in units of that; negated inside.
+
+    1.5 is half of what the network was taught to keep between objects. Nothing where no distance
+    was measured.
+    """
+    below: NDArray[np.float64] = np.clip(1.0 - pairs.distance / _HALF_WAY, -2.0, 1.0)
+    return below if pairs.kind == "split_error" else -below
+
+
 def score_shape(pairs: Pairs) -> NDArray[np.float64]:
     """Decades by which the narrower fragment's bottleneck is below its usual width.
 
@@ -135,6 +146,13 @@ SCORERS: Final[dict[str, Scorer]] = {
         "Pieces that end inside the volume: neurites go on until they leave it.",
         score_orphans,
         {"split_error": 0.3, "merge_error": 0.5},
+    ),
+    "embedding": Scorer(
+        "Embedding distance",
+        "Whether the voxels of both sides look like one neuron to the embedding network. Needs "
+        "distances: neuropil distances, or Measure distances in the dock.",
+        score_embedding,
+        {"split_error": 1.0, "merge_error": 1.0},
     ),
     "shape": Scorer(
         "Shape",

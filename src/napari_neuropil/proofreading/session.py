@@ -32,12 +32,12 @@ from napari_neuropil.proofreading.edits import (
     Proposal,
     Snapshot,
 )
-from napari_neuropil.proofreading.encoding import skim_effect
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
 from napari_neuropil.proofreading.proposing_project import ProposingProject
 from napari_neuropil.proofreading.requests import Pick
+from napari_neuropil.proofreading.skimming import skim_effects
 
 
 class ProofreadingSession(ProposingProject):
@@ -120,11 +120,14 @@ class ProofreadingSession(ProposingProject):
             # What is readable can be looked at; a writer would build on sand.
             self.notices += (str(error),)
         self._history = History(edits)
-        path = self._history.path_to(self._history.cursor)
-        skimmed = {e.id: skim_effect(e.packed) for e in edits if e.packed is not None}
-        self._state.fold(skimmed[number] for number in path)
-        for number, ids in skimmed.items():
-            self._reserve(edits[number - 1], ids)
+        made = [edit for edit in edits if edit.packed is not None]
+        skimmed = skim_effects([edit.packed for edit in made if edit.packed is not None])
+        active = set(self._history.path_to(self._history.cursor))
+        self._state.fold(
+            skimmed.of(np.fromiter((edit.id in active for edit in made), bool, len(made)))
+        )
+        # Undone edits count too: an id that the log has used is never given out again.
+        self._reserve(skimmed.after.values, [made[i].effect for i in skimmed.rest])
 
     def close(self) -> None:
         """Give the project back; may be called twice."""
@@ -324,8 +327,8 @@ class ProofreadingSession(ProposingProject):
         self._history.check(edit)
         self._database.append(edit)
         self._history.append(edit)
-        if edit.packed is not None:
-            self._reserve(edit, skim_effect(edit.packed))
+        if edit.effect is not None:
+            self._reserve(edit.effect.after, [edit.effect])
         changed: list[NDArray[np.uint64]] = []
         segments: set[int] = set()
         if edit.effect is not None:

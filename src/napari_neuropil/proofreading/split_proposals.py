@@ -236,6 +236,7 @@ def _contacts(
         links.area[mine],
         links.centroid[mine],
         np.zeros(int(mine.sum()), np.int8),
+        np.full(int(mine.sum()), np.nan, np.float32),
     )
     return join_contacts([known, added])
 

@@ -7,8 +7,6 @@ effect costs its own size, not the volume's. Effects are reverted in the reverse
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import numpy as np
@@ -17,12 +15,12 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import ProjectError
 from napari_neuropil.project.fragment_table import FragmentTable, measure_fragments
 from napari_neuropil.proofreading.effects import Effect, FragmentSplit
-from napari_neuropil.proofreading.encoding import Skimmed, unpack_rest
+from napari_neuropil.proofreading.encoding import unpack_rest
 from napari_neuropil.proofreading.members import Members
+from napari_neuropil.proofreading.skimming import SkimmedLog
 from napari_neuropil.segmentation.rag import Rag
 
 _SPARE: Final = 1024
-_PAIR: Final = struct.Struct("<QQ")
 _T = TypeVar("_T", bound=np.generic)
 
 
@@ -45,6 +43,7 @@ class ProofreadingState:
         self._stop = _roomy(table.stop, _SPARE)
         self._members: Members | None = None
         self._decided: dict[tuple[int, int], list[int]] = {}
+        self._undecided: list[SkimmedLog] = []
         self.splits: list[FragmentSplit] = []
         self.links: list[Rag] = []
         self._replaced: set[int] = set()
@@ -80,12 +79,12 @@ class ProofreadingState:
 
     def decision_of(self, a: int, b: int) -> int:
         """Return 1 for a contact decided as joined, -1 as cut, 0 as open; a < b."""
-        decisions = self._decided.get((a, b))
+        decisions = self._decisions.get((a, b))
         return decisions[-1] if decisions else 0
 
     def decided(self) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
         """Return the decided contacts (D, 2), and 1 or -1 for each."""
-        open_ = {pair: values[-1] for pair, values in self._decided.items() if values}
+        open_ = {pair: values[-1] for pair, values in self._decisions.items() if values}
         pairs = np.array(list(open_), np.uint64).reshape(-1, 2)
         return pairs, np.fromiter(open_.values(), np.int8, len(open_))
 
@@ -121,7 +120,7 @@ class ProofreadingState:
             self.links.append(effect.links)
         for pairs, value in ((effect.joined, 1), (effect.cut, -1)):
             for a, b in pairs.tolist():
-                self._decided.setdefault((a, b), []).append(value)
+                self._decisions.setdefault((a, b), []).append(value)
         if self._members is not None:
             self._members.move(effect.fragments, effect.before, effect.after)
         self.version += 1
@@ -131,7 +130,7 @@ class ProofreadingState:
         self._buffer[effect.fragments] = effect.before
         for pairs in (effect.joined, effect.cut):
             for a, b in pairs.tolist():
-                self._decided[a, b].pop()
+                self._decisions[a, b].pop()
         if len(effect.links):
             self.links.pop()
         for split in effect.splits:
@@ -141,31 +140,41 @@ class ProofreadingState:
             self._members.move(effect.fragments, effect.after, effect.before)
         self.version += 1
 
-    def fold(self, skimmed: Iterable[Skimmed]) -> None:
+    def fold(self, log: SkimmedLog) -> None:
         """Carry effects out in order: the same as `apply` on each, in one sweep.
 
-        A log of 10^5 merges is folded in a fraction of a second, since the ids of all effects are
-        put behind each other and assigned at once; of repeated ones the last counts.
+        The ids of all effects stand behind each other and are assigned at once; of repeated ones
+        the last counts.
         """
-        fragments, after = [], []
-        for raw in skimmed:
-            fragments.append(raw.fragments)
-            after.append(raw.after)
-            for ids, value in ((raw.joined, 1), (raw.cut, -1)):
-                for pair in _PAIR.iter_unpack(ids):
-                    self._decided.setdefault(pair, []).append(value)
-            if raw.rest:
-                splits, links = unpack_rest(raw.rest)
-                for split in splits:
-                    self._add_pieces(split)
-                if len(links):
-                    self.links.append(links)
-        rows = np.frombuffer(b"".join(fragments), "<u8")
-        if len(rows) and int(rows.max()) >= self._count:
-            raise _misfit(f"it names the fragment {int(rows.max())} of {self._count - 1}")
-        self._buffer[rows.astype(np.intp)] = np.frombuffer(b"".join(after), "<u8")
+        for data in log.rest.values():
+            splits, links = unpack_rest(data)
+            for split in splits:
+                self._add_pieces(split)
+            if len(links):
+                self.links.append(links)
+        ids = log.fragments.values
+        if len(ids) and int(ids.max()) >= self._count:
+            raise _misfit(f"it names the fragment {int(ids.max())} of {self._count - 1}")
+        self._buffer[ids.astype(np.intp)] = log.after.values
+        self._undecided.append(log)
         self._members = None
         self.version += 1
+
+    @property
+    def _decisions(self) -> dict[tuple[int, int], list[int]]:
+        """All decisions on each contact, the last one holds; those folded join when asked for."""
+        while self._undecided:
+            log = self._undecided.pop(0)
+            pairs = np.concatenate([log.joined.values, log.cut.values])
+            order = np.argsort(
+                np.concatenate([log.joined.effect, log.cut.effect]), kind="stable"
+            ).tolist()
+            values = [1] * len(log.joined.values) + [-1] * len(log.cut.values)
+            rows = pairs.tolist()
+            for i in order:
+                a, b = rows[i]
+                self._decided.setdefault((a, b), []).append(values[i])
+        return self._decided
 
     def _add_pieces(self, split: FragmentSplit) -> None:
         count = max(self._count, split.first + split.count)

@@ -189,6 +189,9 @@ class WeakLinks:
             return forest.sum_subtrees(own)
 
         area, total = crossing(areas), crossing(pull)
+        apart = contacts.distance[self._inner].astype(np.float64)
+        known = np.where(np.isnan(apart), 0.0, areas)
+        weight, distance = crossing(known), crossing(known * np.nan_to_num(apart))
         rows = np.flatnonzero(
             (forest.parent[self._child] == self._other) & (contacts.decision[self._link_rows] == 0)
         )
@@ -211,6 +214,9 @@ class WeakLinks:
             size=sides(self._size),
             surface=sides(self._leaving) + area[child][:, None],
             inside=sides(self._outer) < 0.5,
+            distance=np.where(
+                weight[child] > 0, distance[child] / np.maximum(weight[child], 1.0), np.nan
+            ),
         )
 
     def trees(self, fragments: NDArray[np.uint64]) -> NDArray[np.intp]:
