@@ -60,6 +60,19 @@ def test_finished_blocks_are_not_repeated(tmp_path: Path) -> None:
     assert Ledger(tmp_path).result_of(2) == {"n": 2}
 
 
+def test_a_finished_stage_is_passed_over(tmp_path: Path) -> None:
+    blocks = split_blocks((4, 4, 4), (2, 4, 4))
+    for _ in range(2):
+        worked: list[int] = []
+
+        def work(block: Block, _item: int, worked: list[int] = worked) -> dict[str, int]:
+            worked.append(block.index)
+            return {}
+
+        run_blocks(blocks, lambda block: block.index, work, Ledger(tmp_path))
+    assert worked == []
+
+
 def test_half_written_entry_counts_as_not_done(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.enter(0, {"a": 1})

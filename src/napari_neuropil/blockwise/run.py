@@ -66,11 +66,11 @@ def run_blocks(
 def _read_ahead(todo: Sequence[Block], read: Callable[[Block], T]) -> Iterator[tuple[Block, T]]:
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         upcoming = pool.submit(read, todo[0]) if todo else None
-        for block, following in zip(todo, [*todo[1:], None], strict=True):
+        for number, block in enumerate(todo, start=1):
             assert upcoming is not None  # noqa: S101 - set while blocks are left
             with _naming(block):
                 item = upcoming.result()
-            upcoming = pool.submit(read, following) if following else None
+            upcoming = pool.submit(read, todo[number]) if number < len(todo) else None
             yield block, item
 
 
