@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,9 @@ from napari_neuropil.training.augmentation import (
     flip_and_turn,
     warp_sections,
 )
-from napari_neuropil.training.patches import LabelledVolume, PatchSampler
+from napari_neuropil.training.patches import LabelledVolume, PatchSampler, make_patch
 
-_NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+_NEAREST = partial(make_patch, offsets=((-1, 0, 0), (0, -1, 0), (0, 0, -1)))
 _SHAPE = (6, 24, 20)
 
 

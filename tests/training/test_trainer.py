@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ from napari_neuropil.errors import SettingsError, VolumeNotFoundError
 from napari_neuropil.networks import load_checkpoint
 from napari_neuropil.networks.mnet import MNet
 from napari_neuropil.training.augmentation import AugmentationSettings
-from napari_neuropil.training.losses import affinity_loss
-from napari_neuropil.training.patches import LabelledVolume, PatchSampler
+from napari_neuropil.training.losses import affinity_loss, affinity_patch_loss
+from napari_neuropil.training.patches import LabelledVolume, Patch, PatchSampler, make_patch
 from napari_neuropil.training.trainer import OptimiserSettings, rate_at, train
-from napari_neuropil.workflows.train import train_segneuron
+from napari_neuropil.workflows.train import train_network
 
-_NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+_NEAREST = partial(make_patch, offsets=((-1, 0, 0), (0, -1, 0), (0, 0, -1)))
 _CPU = torch.device("cpu")
 
 
-def _sampler() -> PatchSampler:
+def _sampler() -> PatchSampler[Patch]:
     labels = np.repeat(np.repeat(np.arange(1, 17, dtype=np.uint32).reshape(4, 4), 16, 0), 16, 1)
     labels = np.broadcast_to(labels, (4, 64, 64)).copy()
     labels[:, ::16] = labels[:, :, ::16] = 0
@@ -41,7 +42,7 @@ def _train(folder: Path, steps: int, until: int | None = None) -> dict[str, torc
         if step + 1 == until:
             raise KeyboardInterrupt
 
-    return train(network, _sampler(), [], settings, folder, _CPU, stop)
+    return train(network, affinity_patch_loss, _sampler(), [], settings, folder, _CPU, stop)
 
 
 def test_loss_by_hand() -> None:
@@ -60,7 +61,8 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     torch.manual_seed(0)
     settings = OptimiserSettings(steps=20, warm_up=2, learning_rate=3e-3)
     train(
-        MNet((8, 8, 8, 8, 8)), _sampler(), [_sampler().draw(999)], settings, tmp_path, _CPU,
+        MNet((8, 8, 8, 8, 8)), affinity_patch_loss, _sampler(), [_sampler().draw(999)], settings,
+        tmp_path, _CPU,
         lambda _step, terms: losses.append(sum(terms.values())),
     )  # fmt: skip
     assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:3])
@@ -96,7 +98,7 @@ optimiser: {steps: 2}
 def test_recipe_becomes_a_checkpoint(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(_RECIPE)
-    out = train_segneuron(recipe, tmp_path / "out.safetensors", device="cpu")
+    out = train_network("segneuron", recipe, tmp_path / "out.safetensors", device="cpu")
     network, spec = load_checkpoint(out, "segneuron")
     assert isinstance(network, MNet)
     assert spec.steps == 2
@@ -116,6 +118,6 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, words: str) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     with pytest.raises(SettingsError, match=words):
-        train_segneuron(recipe, tmp_path / "out.safetensors", device="cpu")
+        train_network("segneuron", recipe, tmp_path / "out.safetensors", device="cpu")
     with pytest.raises(VolumeNotFoundError):
-        train_segneuron(tmp_path / "absent.yaml", tmp_path / "out.safetensors")
+        train_network("segneuron", tmp_path / "absent.yaml", tmp_path / "out.safetensors")

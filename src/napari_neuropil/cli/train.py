@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from napari_neuropil.cli.options import Device
-from napari_neuropil.errors import SettingsError
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    method: Annotated[str, typer.Argument(help="Method to train for: segneuron.")],
+    method: Annotated[
+        str, typer.Argument(help="Method to train for: segneuron or voxel-embeddings.")
+    ],
     settings: Annotated[
         Path, typer.Option("--settings", help="YAML file: volumes, labels, network, steps.")
     ],
@@ -35,16 +36,13 @@ def train(
     ] = False,
 ) -> None:
     """Train a network on labelled volumes; started again, it goes on where it stopped."""
-    if method != "segneuron":
-        raise SettingsError(
-            f"There is no recipe for {method!r}.", "segneuron", "neuropil train segneuron."
-        )
     from napari_neuropil.cli.reporting import reporting
 
     with reporting(as_json=as_json) as reporter:
-        from napari_neuropil.workflows.train import train_segneuron
+        from napari_neuropil.workflows.train import train_network
 
-        checkpoint = train_segneuron(
+        checkpoint = train_network(
+            method,
             settings,
             out or settings.with_suffix(".safetensors"),
             data_root=data_root,

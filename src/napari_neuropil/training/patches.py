@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,23 @@ from napari_neuropil.training.augmentation import (
     warp_sections,
 )
 from napari_neuropil.training.targets import affinities_of_labels, widen_borders
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+
+
+class MakePatch(Protocol[P_co]):
+    """Makes a training example of an image and its labels."""
+
+    def __call__(
+        self,
+        image: NDArray[np.float32],
+        labels: NDArray[np.uint32],
+        *,
+        through_sections: bool = False,
+    ) -> P_co:
+        """Return the example; `through_sections` widens borders along z too."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,7 @@ class Patch:
     foreground: NDArray[np.float32]
 
 
-class PatchSampler:
+class PatchSampler(Generic[P]):
     """Draws augmented patches from several volumes.
 
     Parameters
@@ -80,8 +98,8 @@ class PatchSampler:
         Where patches come from.
     shape : Shape
         The patch, voxels.
-    offsets : sequence of Offset
-        Affinities wanted.
+    make : callable
+        Makes the training example of an augmented crop.
     augmentation : AugmentationSettings
         Strengths.
     seed : int
@@ -92,17 +110,17 @@ class PatchSampler:
         self,
         volumes: Sequence[LabelledVolume],
         shape: Shape,
-        offsets: Sequence[Offset],
+        make: MakePatch[P],
         augmentation: AugmentationSettings,
         seed: int,
     ) -> None:
         self.volumes = tuple(volumes)
         self.shape = shape
-        self.offsets = tuple(offsets)
+        self.make = make
         self.augmentation = augmentation
         self.seed = seed
 
-    def draw(self, step: int) -> Patch:
+    def draw(self, step: int) -> P:
         """Return the patch of `step`."""
         rng = np.random.default_rng([self.seed, step])
         open_now = [v for v in self.volumes if v.from_step <= step]
@@ -112,7 +130,7 @@ class PatchSampler:
         image, labels = warp_sections(image, labels, self.shape, self.augmentation, rng)
         image = damage_image(image, self.augmentation, rng)
         through = step < volume.widen_sections_until
-        return make_patch(image, labels, self.offsets, through_sections=through)
+        return self.make(image, labels, through_sections=through)
 
     def _crop(
         self, volume: LabelledVolume, rng: np.random.Generator

@@ -14,16 +14,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from napari_neuropil.training.losses import affinity_loss
-from napari_neuropil.training.patches import Patch, PatchSampler
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
 
 LossTerms = dict[str, Tensor]
+
+
+class Sampler(Protocol[P_co]):
+    """Gives the training examples; the same step gives the same example."""
+
+    def draw(self, step: int) -> P_co:
+        """Return the example of `step`."""
+        ...
+
+
+class PatchLoss(Protocol[P_contra]):
+    """What is to be made small, as terms that are added up."""
+
+    def __call__(self, network: nn.Module, patch: P_contra, device: torch.device) -> LossTerms:
+        """Return the terms of one example; the same names for every one."""
+        ...
 
 
 class OptimiserSettings(BaseModel):
@@ -58,24 +75,11 @@ def rate_at(step: int, settings: OptimiserSettings) -> float:
     return warm * min(1.0, max(left, 0.0)) if settings.decay else warm
 
 
-def patch_loss(network: nn.Module, patch: Patch, device: torch.device) -> LossTerms:
-    """Return the loss of affinities and foreground on one patch."""
-    image, affinities, known, foreground = (
-        torch.from_numpy(np.ascontiguousarray(a))[None].to(device)
-        for a in (patch.image[None], patch.affinities, patch.known, patch.foreground[None])
-    )
-    logits, foreground_logits = network.logits(image)  # type: ignore[operator]
-    everywhere = torch.ones_like(foreground, dtype=torch.bool)
-    return {
-        "affinities": affinity_loss(logits, affinities, known),
-        "foreground": affinity_loss(foreground_logits, foreground, everywhere),
-    }
-
-
 def train(
     network: nn.Module,
-    sampler: PatchSampler,
-    validation: list[Patch],
+    loss: PatchLoss[P],
+    sampler: Sampler[P],
+    validation: list[P],
     settings: OptimiserSettings,
     folder: Path,
     device: torch.device,
@@ -86,10 +90,12 @@ def train(
     Parameters
     ----------
     network : Module
-        Has `logits(image)`; trained in place.
-    sampler : PatchSampler
+        Trained in place.
+    loss : PatchLoss
+        Loss terms of the network on a patch.
+    sampler : Sampler
         Gives the patch of a step.
-    validation : list of Patch
+    validation : list of patches
         Never trained on; may be empty.
     settings : OptimiserSettings
         Length and speed.
@@ -120,14 +126,12 @@ def train(
         average, first = state["average"], state["step"]
     with log_path.open("a", newline="") as file:
         log = csv.writer(file)
-        if first == 0:
-            log.writerow(("step", "seconds", "affinities", "foreground", "validation"))
         began = time.perf_counter()
         means: dict[str, float] = {}
         for step, patch in _prefetch(sampler, first, settings.last_step):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * rate_at(step, settings)
-            terms = patch_loss(network, patch, device)
+            terms = loss(network, patch, device)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -140,24 +144,26 @@ def train(
             if done % settings.save_every == 0 or done == settings.last_step:
                 _save(state_path, network, optimiser, average, done)
             if done % settings.validate_every == 0 or done == settings.last_step:
-                loss = _validate(network, average, validation, device)
+                checked = _validate(network, average, loss, validation, device)
+                if file.tell() == 0:
+                    log.writerow(("step", "seconds", *means, "validation"))
                 seconds = round(time.perf_counter() - began, 1)
                 log.writerow(
-                    (done, seconds, *(round(v, 5) for v in means.values()), round(loss, 5))
+                    (done, seconds, *(round(v, 5) for v in means.values()), round(checked, 5))
                 )
                 file.flush()
     return average
 
 
-def _prefetch(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[int, Patch]]:
+def _prefetch(sampler: Sampler[P], first: int, last: int) -> Iterator[tuple[int, P]]:
     """Draw the next patch in a thread while the network learns from this one."""
-    ready: queue.Queue[Patch | Exception] = queue.Queue(maxsize=2)
+    ready: queue.Queue[P | Exception] = queue.Queue(maxsize=2)
     stop = threading.Event()
 
     def draw() -> None:
         for step in range(first, last):
             try:
-                item: Patch | Exception = sampler.draw(step)
+                item: P | Exception = sampler.draw(step)
             except Exception as error:  # noqa: BLE001 - raised again in the consumer's thread
                 item = error
             while not stop.is_set():
@@ -191,7 +197,11 @@ def _update_average(
 
 
 def _validate(
-    network: nn.Module, average: dict[str, Tensor], patches: list[Patch], device: torch.device
+    network: nn.Module,
+    average: dict[str, Tensor],
+    loss: PatchLoss[P],
+    patches: list[P],
+    device: torch.device,
 ) -> float:
     """Return the mean loss of the averaged weights."""
     if not patches:
@@ -200,7 +210,7 @@ def _validate(
     network.load_state_dict(average)
     network.eval()
     with torch.inference_mode():
-        losses = [sum(float(t) for t in patch_loss(network, p, device).values()) for p in patches]
+        losses = [sum(float(t) for t in loss(network, p, device).values()) for p in patches]
     network.load_state_dict(own)
     network.train()
     return sum(losses) / len(losses)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -13,10 +13,13 @@ from napari_neuropil.errors import SettingsError, VolumeNotFoundError
 from napari_neuropil.workflows.requests import Progress, Report
 
 if TYPE_CHECKING:
-    from napari_neuropil.training.segneuron import SegNeuronRecipe
+    from napari_neuropil.training.recipe import Recipe
+
+R = TypeVar("R", bound="Recipe")
 
 
-def train_segneuron(
+def train_network(
+    method: str,
     settings_file: Path,
     out: Path,
     *,
@@ -25,12 +28,14 @@ def train_segneuron(
     device: str = "auto",
     report: Report = lambda _progress: None,
 ) -> Path:
-    """Train a SegNeuron network.
+    """Train the network of a method.
 
     Parameters
     ----------
+    method : str
+        One of `training.methods.TRAINING_METHODS`, for example ``segneuron``.
     settings_file : Path
-        YAML of a `SegNeuronRecipe`.
+        YAML of its recipe.
     out : Path
         Checkpoint to write, ends in ``.safetensors``.
     data_root : Path, optional
@@ -50,31 +55,36 @@ def train_segneuron(
     Raises
     ------
     NeuropilError
-        Bad settings or volumes, or an output that cannot be written.
+        Unknown method, bad settings or volumes, or an output that cannot be written.
     """
     import torch
 
     from napari_neuropil.inference.devices import choose_device, usable_cores
     from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
-    from napari_neuropil.networks.mnet import MNet
+    from napari_neuropil.networks.registry import network_entry
+    from napari_neuropil.training.methods import training_method
     from napari_neuropil.training.patches import PatchSampler
-    from napari_neuropil.training.segneuron import describe_data, load_volumes, seen_voxel_sizes
     from napari_neuropil.training.trainer import train
+    from napari_neuropil.training.volumes import describe_data, load_volumes, seen_voxel_sizes
 
+    row = training_method(method)
     if out.suffix != ".safetensors":
         raise SettingsError(f"{out} is no name for a checkpoint.", "NAME.safetensors", "")
-    recipe = read_recipe(settings_file)
+    recipe = read_recipe(settings_file, row.recipe)
     chosen = choose_device(device)
     torch.set_num_threads(usable_cores())
-    volumes, validation = load_volumes(recipe, data_root or settings_file.parent)
+    make_patch = row.make_patch(recipe)
+    volumes, validation = load_volumes(recipe, data_root or settings_file.parent, make_patch)
     if not volumes:
         raise SettingsError(
             f"{settings_file} names no volumes.", "volumes, or generated.count > 0", ""
         )
     torch.manual_seed(recipe.seed)
-    offsets = recipe.network.offsets
-    network = MNet(recipe.network.widths, len(offsets))
-    sampler = PatchSampler(volumes, recipe.patch_shape, offsets, recipe.augmentation, recipe.seed)
+    arguments = dict(row.arguments(recipe))
+    network = network_entry(row.network).build(**arguments)
+    sampler = PatchSampler(
+        volumes, recipe.patch_shape, make_patch, recipe.augmentation, recipe.seed
+    )
 
     def tell(step: int, terms: Mapping[str, float]) -> None:
         message = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
@@ -83,6 +93,7 @@ def train_segneuron(
 
     weights = train(
         network,
+        row.loss(recipe),
         sampler,
         validation,
         recipe.optimiser,
@@ -91,9 +102,9 @@ def train_segneuron(
         tell,
     )
     spec = CheckpointSpec(
-        network="segneuron",
-        arguments={"widths": list(recipe.network.widths), "affinity_channels": len(offsets)},
-        offsets=offsets,
+        network=row.network,
+        arguments=arguments,
+        offsets=row.offsets(recipe),
         voxel_sizes=tuple(seen_voxel_sizes(recipe)),
         tile_shape=recipe.tile_shape,
         training_data=tuple(describe_data(recipe)),
@@ -104,8 +115,15 @@ def train_segneuron(
     return out
 
 
-def read_recipe(settings_file: Path) -> SegNeuronRecipe:
+def read_recipe(settings_file: Path, recipe: type[R]) -> R:
     """Read a recipe.
+
+    Parameters
+    ----------
+    settings_file : Path
+        YAML.
+    recipe : type of Recipe
+        Which settings it holds.
 
     Raises
     ------
@@ -114,11 +132,9 @@ def read_recipe(settings_file: Path) -> SegNeuronRecipe:
     SettingsError
         If it is not YAML, or a setting is unknown, missing or out of bounds.
     """
-    from napari_neuropil.training.segneuron import SegNeuronRecipe
-
     try:
         content = yaml.safe_load(settings_file.read_text())
-        return SegNeuronRecipe.model_validate(content)
+        return recipe.model_validate(content)
     except FileNotFoundError:
         raise VolumeNotFoundError(
             f"No settings file at {settings_file}.", "a YAML file", "check the path."
