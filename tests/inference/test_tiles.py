@@ -28,6 +28,7 @@ from napari_neuropil.inference.tiles import (
     count_passes,
     tile_starts,
     tiles_touching,
+    without_margin,
 )
 
 
@@ -52,6 +53,25 @@ def test_passes_are_counted_without_listing_them(
         len(tiles_touching(b.roi, shape, tile, 0.25)) for b in split_blocks(shape, block_shape)
     )
     assert count_passes(shape, block_shape, tile, 0.25) == listed
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 200), st.floats(0, 0.75), st.integers(1, 5),
+    st.integers(12, 40),
+)  # fmt: skip
+def test_every_voxel_is_answered_for_despite_margins(
+    low: int, length: int, overlap: float, margin: int, tile: int
+) -> None:
+    shape, low = (1, 1, length), min(low, length) - 1
+    roi = Roi((0, 0, low), (1, 1, length))
+    weights = np.zeros(length)
+    for place in tiles_touching(roi, shape, (1, 1, tile), overlap, (0, 0, margin)):
+        weight = without_margin(blending_weight(place.shape, overlap), place, shape, (0, 0, margin))
+        weights[place.start[2] : place.stop[2]] += weight[0, 0]
+        # What a tile cannot know does not count, except at the volume's faces.
+        assert (weight[0, 0, :margin] == 0).all() == (place.start[2] > 0)
+        assert (weight[0, 0, -margin:] == 0).all() == (place.stop[2] < length)
+    assert (weights[low:] > 0).all()
 
 
 def test_tiles_by_hand() -> None:

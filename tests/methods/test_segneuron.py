@@ -71,7 +71,9 @@ def test_two_cells_stay_two(partition: str) -> None:
     settings = SegNeuronSettings(partition=partition, smallest_fragment=4, seed_sigma=1)
     fragments = fragments_of(stored, settings)
     rag = build_rag(fragments, edge_affinities(stored))
-    lookup = segments_of(rag, int(fragments.max()), settings)
+    lookup = segments_of(
+        rag, int(fragments.max()), settings, np.zeros(int(fragments.max()) + 1, np.int64)
+    )
     segments = lookup[fragments]
     assert np.unique(segments[:, :, :18]).size == 1
     assert np.unique(segments[:, :, 22:]).size == 1

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.geometry import Roi, Shape
-from napari_neuropil.inference.tiles import blending_weight, tiles_touching
+from napari_neuropil.inference.tiles import blending_weight, tiles_touching, without_margin
 
 MINIMUM_TILE: Shape = (4, 32, 32)
 """Below this a halved tile would no longer hold a neurite's cross-section."""
@@ -56,6 +56,9 @@ class TilingPlan:
         Memory format of the convolutions.
     threads : int
         Threads of one pass on the CPU.
+    margin : Shape
+        Outermost voxels of a tile that do not count, except at the volume's faces: where values
+        tell of pairs of voxels, a tile knows nothing of pairs that leave it.
     """
 
     tile_shape: Shape
@@ -66,6 +69,7 @@ class TilingPlan:
     half: bool = False
     channels_last: bool = False
     threads: int = 1
+    margin: Shape = (0, 0, 0)
 
 
 class Predictor:
@@ -107,7 +111,8 @@ class Predictor:
 
     def _tiles_of(self, view: View, roi: Roi, shape: Sequence[int]) -> list[Roi]:
         tile = turned_tile(self.plan.tile_shape, view)
-        return tiles_touching(roi, shape, tile, self.plan.overlap)
+        margin = turned_tile(self.plan.margin, view)
+        return tiles_touching(roi, shape, tile, self.plan.overlap, margin)
 
     def halo_roi(self, roi: Roi, shape: Sequence[int]) -> Roi:
         """Return the box of the volume that `predict` needs to write `roi`."""
@@ -177,7 +182,7 @@ class Predictor:
             def tell(done: int, before: int = before) -> None:
                 report(before + done, count)
 
-            seen = self._predict(image, image_roi, roi, view, tiles, tell)
+            seen = self._predict(image, image_roi, roi, shape, view, tiles, tell)
             lowest = seen if lowest is None else np.minimum(lowest, seen, out=lowest)
             before += len(tiles)
         assert lowest is not None  # noqa: S101 - there is at least one view
@@ -188,11 +193,13 @@ class Predictor:
         image: NDArray[np.float32],
         image_roi: Roi,
         roi: Roi,
+        shape: Sequence[int],
         view: View,
         tiles: list[Roi],
         report: Callable[[int], None],
     ) -> NDArray[np.float32]:
         weight = blending_weight(tiles[0].shape, self.plan.overlap)
+        margin = turned_tile(self.plan.margin, view)
         back = [-o for o in image_roi.start]
         total: NDArray[np.float32] | None = None
         weights = np.zeros(roi.shape, np.float32)
@@ -203,7 +210,8 @@ class Predictor:
             if total is None:
                 total = np.zeros((outputs.shape[1], *roi.shape), np.float32)
             for tile, output in zip(batch, outputs, strict=True):
-                _add_part(total, weights, tile, roi, output, weight)
+                own = without_margin(weight, tile, shape, margin)
+                _add_part(total, weights, tile, roi, output, own)
             report(min(first + len(batch), len(tiles)))
         assert total is not None  # noqa: S101 - a block touches at least one tile
         total /= weights

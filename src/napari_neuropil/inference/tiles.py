@@ -10,14 +10,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.geometry import Roi, Shape
 
+NO_MARGIN: Final[Shape] = (0, 0, 0)
 
-def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+
+def tile_starts(length: int, tile: int, overlap: float, margin: int = 0) -> list[int]:
     """Return evenly spaced starts of tiles that cover an axis.
 
     Parameters
@@ -28,15 +31,19 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
         Voxels of a tile.
     overlap : float
         Smallest share of a tile that neighbours have in common, [0, 0.75].
+    margin : int
+        Outermost voxels of a tile that do not count: neighbours overlap by more than both.
     """
     if length <= tile:
         return [0]
-    stride = max(1, math.floor(tile * (1 - overlap)))
+    stride = max(1, min(math.floor(tile * (1 - overlap)), tile - 2 * margin - 1))
     count = math.ceil((length - tile) / stride) + 1
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
-def tiles_touching(roi: Roi, shape: Sequence[int], tile_shape: Shape, overlap: float) -> list[Roi]:
+def tiles_touching(
+    roi: Roi, shape: Sequence[int], tile_shape: Shape, overlap: float, margin: Shape = NO_MARGIN
+) -> list[Roi]:
     """Return the tiles of a volume's grid that meet `roi`, in raster order.
 
     Found axis by axis, so the cost does not grow with the volume's number of tiles. A tile is
@@ -50,13 +57,15 @@ def tiles_touching(roi: Roi, shape: Sequence[int], tile_shape: Shape, overlap: f
         The volume's.
     tile_shape : Shape
         A tile's.
-    overlap : float
+    overlap, margin
         As `tile_starts`.
     """
     sizes = [min(n, t) for n, t in zip(shape, tile_shape, strict=True)]
     starts = [
-        [s for s in tile_starts(n, t, overlap) if s < b and s + size > a]
-        for n, t, size, a, b in zip(shape, tile_shape, sizes, roi.start, roi.stop, strict=True)
+        [s for s in tile_starts(n, t, overlap, m) if s < b and s + size > a]
+        for n, t, m, size, a, b in zip(
+            shape, tile_shape, margin, sizes, roi.start, roi.stop, strict=True
+        )
     ]
     return [
         Roi((z, y, x), (z + sizes[0], y + sizes[1], x + sizes[2]))
@@ -65,15 +74,19 @@ def tiles_touching(roi: Roi, shape: Sequence[int], tile_shape: Shape, overlap: f
 
 
 def count_passes(
-    shape: Sequence[int], block_shape: Shape, tile_shape: Shape, overlap: float
+    shape: Sequence[int],
+    block_shape: Shape,
+    tile_shape: Shape,
+    overlap: float,
+    margin: Shape = NO_MARGIN,
 ) -> int:
     """Return the tiles computed in all, when the volume is worked through block by block.
 
     Tiles that meet several blocks are computed for each.
     """
     passes = 1
-    for n, block, tile in zip(shape, block_shape, tile_shape, strict=True):
-        size, starts = min(n, tile), tile_starts(n, tile, overlap)
+    for n, block, tile, m in zip(shape, block_shape, tile_shape, margin, strict=True):
+        size, starts = min(n, tile), tile_starts(n, tile, overlap, m)
         passes *= sum(
             sum(1 for s in starts if s < min(a + block, n) and s + size > a)
             for a in range(0, n, block)
@@ -95,3 +108,30 @@ def blending_weight(tile_shape: Sequence[int], overlap: float) -> NDArray[np.flo
         profile = np.minimum(1.0, distance / (ramp + 1)).astype(np.float32)
         weight *= profile.reshape([-1 if a == axis else 1 for a in range(3)])
     return weight
+
+
+def without_margin(
+    weight: NDArray[np.float32], tile: Roi, shape: Sequence[int], margin: Shape
+) -> NDArray[np.float32]:
+    """Return a tile's weights with its margin at zero, except at the volume's own faces.
+
+    Parameters
+    ----------
+    weight : ndarray of float32
+        The tile's, from `blending_weight`.
+    tile : Roi
+        Where it lies.
+    shape : sequence of int
+        The volume's.
+    margin : Shape
+        Voxels along each axis.
+    """
+    if not any(margin):
+        return weight
+    inner = tuple(
+        slice(m if a > 0 else 0, b - a - (m if b < n else 0))
+        for a, b, n, m in zip(tile.start, tile.stop, shape, margin, strict=True)
+    )
+    result = np.zeros_like(weight)
+    result[inner] = weight[inner]
+    return result

@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Final
 
 from napari_neuropil.errors import SettingsError
-from napari_neuropil.methods import segneuron
+from napari_neuropil.geometry import Shape
+from napari_neuropil.methods import segneuron, voxel_embeddings
 from napari_neuropil.methods.settings import MethodSettings
 
 
@@ -28,9 +29,14 @@ class MethodEntry:
     settings_class : type of MethodSettings
         What a user may change.
     module : module
-        Has `settle`, `view_count`, `working_factors`, `kept_channels`, `fragment_halo`,
-        `fragments_of`, `edge_affinities` and
-        `segments_of`, the steps that `workflows.segment` runs.
+        Has `settle`, `view_count`, `working_factors`, `predictor_of`, `kept_channels`,
+        `fragment_halo`, `fragments_of`, `edge_affinities` and `segments_of`, the steps that
+        `workflows.segment` runs.
+    block_shape : Shape
+        Unit of work on the network's grid; a multiple of the stored chunks at any pooling. It
+        bounds memory, so a method with more channels has smaller blocks.
+    margin : Shape
+        Outermost voxels of a tile that the network cannot answer for.
     """
 
     name: str
@@ -39,6 +45,8 @@ class MethodEntry:
     network: str
     settings_class: type[MethodSettings]
     module: ModuleType
+    block_shape: Shape = (32, 768, 768)
+    margin: Shape = (0, 0, 0)
 
 
 METHODS: Final[dict[str, MethodEntry]] = {
@@ -49,6 +57,17 @@ METHODS: Final[dict[str, MethodEntry]] = {
         network="segneuron",
         settings_class=segneuron.SegNeuronSettings,
         module=segneuron,
+    ),
+    "voxel-embeddings": MethodEntry(
+        name="voxel-embeddings",
+        title="Voxel embeddings",
+        description="Dense voxel embeddings, a metric graph and a mutex watershed; then segments "
+        "whose mean embeddings agree are joined.",
+        network="voxel-embeddings",
+        settings_class=voxel_embeddings.VoxelEmbeddingsSettings,
+        module=voxel_embeddings,
+        block_shape=(32, 512, 512),
+        margin=(2, 5, 5),
     ),
 }
 

@@ -12,13 +12,15 @@ sections at 12 and 8 nm pixels; a checkpoint may carry its own. Imports no torch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_neuropil.geometry import Offset, Shape, VoxelSize, factors_between
+from napari_neuropil.geometry import Offset, Shape, VoxelSize
+from napari_neuropil.methods.resampling import ANISOTROPIC
+from napari_neuropil.methods.resampling import working_factors as working_factors
 from napari_neuropil.methods.settings import ADVANCED, MethodSettings
 from napari_neuropil.segmentation.agglomeration import (
     MeanAffinitySettings,
@@ -32,9 +34,11 @@ from napari_neuropil.segmentation.fragments import (
 )
 from napari_neuropil.segmentation.rag import Rag
 
+if TYPE_CHECKING:
+    from torch import nn
+
 NEAREST: Final[tuple[Offset, ...]] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 
-_ANISOTROPIC: Final = 2.0
 _HALO: Final = 16
 
 
@@ -149,7 +153,7 @@ def settle(settings: SegNeuronSettings, working: VoxelSize) -> SegNeuronSettings
     working : VoxelSize
         Of the grid the network sees.
     """
-    isotropic = working.anisotropy < _ANISOTROPIC
+    isotropic = working.anisotropy < ANISOTROPIC
     views = settings.views
     if views == "auto":
         views = "three" if isotropic else "one"
@@ -170,33 +174,9 @@ def fragment_halo(settings: SegNeuronSettings) -> Shape:
     return (_HALO if settings.watershed == "volume" else 0, _HALO, _HALO)
 
 
-def working_factors(
-    voxel_size: VoxelSize,
-    trained: Sequence[tuple[float, float, float]],
-    settings: SegNeuronSettings,
-) -> Shape:
-    """Return the pooling factors that bring a volume to what the network was trained at.
-
-    Of the voxel sizes trained at, the one of the nearest section thickness counts. Sections are
-    never pooled in anisotropic volumes: there are too few of them already.
-
-    Parameters
-    ----------
-    voxel_size : VoxelSize
-        The volume's.
-    trained : sequence of (z, y, x)
-        Voxel sizes in nm, from the checkpoint's spec.
-    settings : SegNeuronSettings
-        `resample` off gives (1, 1, 1).
-    """
-    if not settings.resample or not trained:
-        return (1, 1, 1)
-    # Pooling in plane changes the anisotropy, so the section thickness decides.
-    target = min(
-        (VoxelSize(*size) for size in trained), key=lambda size: abs(np.log(size.z / voxel_size.z))
-    )
-    factors = factors_between(voxel_size, target)
-    return factors if target.anisotropy < _ANISOTROPIC else (1, *factors[1:])
+def predictor_of(network: nn.Module) -> nn.Module:
+    """Return what maps an image to the stored values: here the network itself."""
+    return network
 
 
 def kept_channels(offsets: Sequence[Offset]) -> list[int]:
@@ -232,6 +212,11 @@ def edge_affinities(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
     return restrict_to_foreground(values[:3], values[3])
 
 
-def segments_of(rag: Rag, fragment_count: int, settings: SegNeuronSettings) -> NDArray[np.uint64]:
+def segments_of(
+    rag: Rag,
+    fragment_count: int,
+    settings: SegNeuronSettings,
+    block_of: NDArray[np.int64],
+) -> NDArray[np.uint64]:
     """Return the lookup fragment -> segment, uint64 (fragment_count + 1,)."""
     return agglomerate(rag, fragment_count, settings.agglomeration())

@@ -42,3 +42,9 @@ class MethodSettings(BaseModel):
         "faster.",
         json_schema_extra=ADVANCED,
     )
+    mean_embedding: bool = Field(
+        default=False,
+        title="Join by mean embedding",
+        description="Afterwards join segments that touch in several places and whose mean voxel "
+        "embeddings agree there. Takes the shipped embedding network.",
+    )

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from napari_neuropil.inference.predict import TilingPlan
     from napari_neuropil.networks.checkpoint import CheckpointSpec
 
-BLOCK_SHAPE: Final[Shape] = (32, 768, 768)
-"""A block on the network's grid; a multiple of the chunks below at any pooling."""
-
 CHUNK_SHAPE: Final[Shape] = (16, 256, 256)
 """Stored chunks of the fragments, on the image's grid."""
 
 _PROBE_SHAPE: Final[Shape] = (8, 64, 64)
 _MEMORY_PROBE_SHAPE: Final[Shape] = (8, 96, 96)
-_BYTES_PER_BLOCK_VOXEL: Final = 48
+_BYTES_PER_BLOCK_VOXEL: Final = 16
+"""Fragments and what makes them, and beside it for each stored channel:"""
+_BYTES_PER_BLOCK_VOXEL_AND_CHANNEL: Final = 8
+
 _BYTES_PER_TILE_VOXEL_AND_CHANNEL: Final = 70
 _BASE_BYTES: Final = 600 * 2**20
 """Python, torch and the packages, as resident before the first block."""
@@ -110,7 +110,8 @@ def resolve(request: SegmentRequest) -> Resolved:
     from napari_neuropil.networks.registry import load_checkpoint
 
     checkpoint = Path(request.checkpoint) if request.checkpoint else pretrained_path(method.network)
-    network, spec = load_checkpoint(checkpoint, method.network)
+    loaded, spec = load_checkpoint(checkpoint, method.network)
+    network = method.module.predictor_of(loaded)
     settings = _validate_settings(method, {**spec.settings, **request.settings})
     grey, grey_note = find_grey_range(volume, roi, settings.normalisation, invert=settings.invert)
     factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
@@ -121,13 +122,15 @@ def resolve(request: SegmentRequest) -> Resolved:
 
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
-    tiling = replace(tiling, views=views)
-    block_shape = request.block_shape or BLOCK_SHAPE
+    tiling = replace(tiling, views=views, margin=method.margin)
+    block_shape = request.block_shape or method.block_shape
+    channels = len(method.module.kept_channels(spec.offsets))
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
     passes, computed = 0, 0
     for view in VIEWS[:views]:
         tile = turned_tile(tiling.tile_shape, view)
-        count = count_passes(grid_shape, block_shape, tile, overlap)
+        margin = turned_tile(method.margin, view)
+        count = count_passes(grid_shape, block_shape, tile, overlap, margin)
         passes += count
         computed += count * math.prod(min(n, t) for n, t in zip(grid_shape, tile, strict=True))
     voxels = math.prod(grid_shape)
@@ -156,8 +159,8 @@ def resolve(request: SegmentRequest) -> Resolved:
         checkpoint=str(checkpoint),
         checkpoint_sha256=spec.sha256,
         seconds=round(computed * seconds_per_voxel + voxels * _POSTPROCESSING_SECONDS_PER_VOXEL, 1),
-        memory_bytes=_estimate_memory(block_shape, grid_shape, factors, tiling, volume),
-        disk_bytes=int(roi.size * _DISK_BYTES_PER_VOXEL + voxels * 4),
+        memory_bytes=_estimate_memory(block_shape, grid_shape, factors, tiling, volume, channels),
+        disk_bytes=int(roi.size * _DISK_BYTES_PER_VOXEL + voxels * channels),
         notices=tuple(notices),
     )
     return Resolved(
@@ -268,7 +271,12 @@ def _notices(
 
 
 def _estimate_memory(
-    block_shape: Shape, grid_shape: Shape, factors: Shape, tiling: TilingPlan, volume: Volume
+    block_shape: Shape,
+    grid_shape: Shape,
+    factors: Shape,
+    tiling: TilingPlan,
+    volume: Volume,
+    channels: int,
 ) -> int:
     block = math.prod(
         min(b + 2 * t, n)
@@ -277,4 +285,5 @@ def _estimate_memory(
     image = block * math.prod(factors) * (volume.dtype.itemsize + 4)
     tile = math.prod(tiling.tile_shape) * tiling.batch * 16 * _BYTES_PER_TILE_VOXEL_AND_CHANNEL
     # Two blocks' images: one is read ahead while the other is predicted.
-    return int(_BASE_BYTES + block * _BYTES_PER_BLOCK_VOXEL + 2 * image + tile)
+    bytes_per_voxel = _BYTES_PER_BLOCK_VOXEL + channels * _BYTES_PER_BLOCK_VOXEL_AND_CHANNEL
+    return int(_BASE_BYTES + block * bytes_per_voxel + 2 * image + tile)

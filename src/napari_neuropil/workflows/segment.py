@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_neuropil.blockwise import Block, Ledger, run_blocks, split_blocks
 from napari_neuropil.errors import CancelledError, OutputError, ProjectError
-from napari_neuropil.geometry import Roi, VoxelSize
+from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange
 from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_roi
 from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
@@ -31,11 +31,16 @@ from napari_neuropil.project.project import read_rag, write_rag
 from napari_neuropil.segmentation.lookup import relabel_compact
 from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
 from napari_neuropil.volumes import create_volume, reopen_volume
+from napari_neuropil.workflows.embedded_image import NETWORK as EMBEDDING_NETWORK
+from napari_neuropil.workflows.embedded_image import EmbeddedImage
+from napari_neuropil.workflows.joining import candidates_of, join_by_embedding
 from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, resolve
 from napari_neuropil.workflows.requests import Progress, Report, SegmentPlan, SegmentRequest
 from napari_neuropil.workflows.results import refuse_edited
 
-_CHANNELS = 4
+_LEAST_FOREGROUND = 0.4
+"""What the paper takes as foreground: at most 0.6 background."""
+
 _SAME_RUN = {
     "shape", "voxel_size", "roi", "factors", "tile_shape", "overlap", "block_shape",
     "grey_range", "checkpoint_sha256", "settings",
@@ -90,6 +95,7 @@ class _Run:
         self.notices = list(self.plan.notices)
         self.blocks = split_blocks(self.plan.grid_shape, self.plan.block_shape)
         self.seconds: dict[str, float] = {}
+        self.channels = resolved.method.module.kept_channels(resolved.spec.offsets)
 
     def run(self) -> Project:
         self._open_folder()
@@ -143,7 +149,7 @@ class _Run:
             self.fragments = reopen_volume(stores[1])
         else:
             self.affinities = AffinityStore.create(
-                stores[0], _CHANNELS, self.plan.grid_shape, CHUNK_SHAPE, grid
+                stores[0], len(self.channels), self.plan.grid_shape, CHUNK_SHAPE, grid
             )
             self.fragments = create_volume(
                 stores[1], roi.shape, "uint64", voxel_size,
@@ -183,9 +189,8 @@ class _Run:
     def _predict(self) -> None:
         from napari_neuropil.inference.predict import Predictor
 
-        channels = self.resolved.method.module.kept_channels(self.resolved.spec.offsets)
         predictor = Predictor(
-            self.resolved.network, self.resolved.tiling, channels, self.notices.append
+            self.resolved.network, self.resolved.tiling, self.channels, self.notices.append
         )
         grey, shape = GreyRange(*self.plan.grey_range), self.plan.grid_shape
 
@@ -240,22 +245,16 @@ class _Run:
         ledger = Ledger(self.path / "blocks" / "contacts")
         module = self.resolved.method.module
 
-        def read(block: Block) -> tuple[Roi, NDArray[np.uint64], NDArray[np.uint8]]:
-            # Pairs belong to the block of their upper voxel: one plane before each face.
-            start = [max(0, a - 1) for a in block.roi.start]
-            roi = Roi((start[0], start[1], start[2]), block.roi.stop)
-            return roi, self._fragments_on_grid(roi), self.affinities.read(roi)
+        def read(block: Block) -> tuple[Roi, Shape, NDArray[np.uint64], NDArray[np.uint8]]:
+            roi, first = self._with_plane_before(block)
+            return roi, first, self._fragments_on_grid(roi), self.affinities.read(roi)
 
         def work(
-            block: Block, item: tuple[Roi, NDArray[np.uint64], NDArray[np.uint8]]
+            block: Block, item: tuple[Roi, Shape, NDArray[np.uint64], NDArray[np.uint8]]
         ) -> dict[str, Any]:
-            roi, fragments, stored = item
-            fz, fy, fx = (b - a for a, b in zip(roi.start, block.roi.start, strict=True))
+            roi, first, fragments, stored = item
             rag = build_rag(
-                fragments,
-                module.edge_affinities(stored),
-                origin=roi.start,
-                first=(fz, fy, fx),
+                fragments, module.edge_affinities(stored), origin=roi.start, first=first
             )
             write_rag(self._partial_rag(block.index), rag)
             return {"contacts": len(rag.contacts)}
@@ -266,8 +265,10 @@ class _Run:
         self._tell("segments", 0, 1)
         rag = merge_rags(read_rag(self._partial_rag(block.index)) for block in self.blocks)
         lookup = self.resolved.method.module.segments_of(
-            rag, self._fragment_count(), self.resolved.settings
+            rag, self._fragment_count(), self.resolved.settings, self._block_of()
         )
+        if self.resolved.settings.mean_embedding:
+            lookup = self._join_by_embedding(lookup)
         self._check_cancelled()
         # Voxels of the network's grid to those of the fragments' grid.
         factors = np.array(self.plan.factors, np.float32)
@@ -275,6 +276,48 @@ class _Run:
         fields = {**rag.__dict__, "centroid": centroid}
         write_graph(self.path, Rag(**fields), lookup)
         self._tell("segments", 1, 1)
+
+    def _join_by_embedding(self, lookup: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        found = candidates_of(self._touching(lookup), self.plan.factors)
+        own = self.resolved.method.network == EMBEDDING_NETWORK
+        image = EmbeddedImage.open(
+            self.resolved.volume,
+            self.resolved.roi,
+            VoxelSize(*self.plan.voxel_size),
+            GreyRange(*self.plan.grey_range),
+            settings=self.resolved.settings,
+            checkpoint=self.plan.checkpoint if own else None,
+            device=self.plan.request.device,
+        )
+
+        def labels(patch: Roi) -> NDArray[np.uint64]:
+            return lookup[image.labels_of(self.fragments.array, patch)]
+
+        def report(done: int, total: int) -> None:
+            self._check_cancelled()
+            self._tell("segments", done / max(1, total), 1)
+
+        return join_by_embedding(self.path, found, image, labels, lookup, report)
+
+    def _touching(
+        self, lookup: NDArray[np.uint64]
+    ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.float32], Roi, Shape]]:
+        """Give segments and affinities of each block, with one plane before it."""
+        for block in self.blocks:
+            self._check_cancelled()
+            roi, first = self._with_plane_before(block)
+            stored = self.affinities.read(roi)
+            segments = lookup[self._fragments_on_grid(roi)]
+            # Fragments cover membranes too; segments touch only where both are foreground.
+            segments[stored[-1] < 255 * _LEAST_FOREGROUND] = 0
+            yield segments, self.resolved.method.module.edge_affinities(stored), roi, first
+
+    @staticmethod
+    def _with_plane_before(block: Block) -> tuple[Roi, Shape]:
+        """Return a block's box for pairs, which belong to the block of their upper voxel."""
+        z, y, x = (max(0, a - 1) for a in block.roi.start)
+        fz, fy, fx = (b - a for a, b in zip((z, y, x), block.roi.start, strict=True))
+        return Roi((z, y, x), block.roi.stop), (fz, fy, fx)
 
     def _finish(self) -> None:
         write_info(self.path, self._info("finished"))
@@ -298,6 +341,14 @@ class _Run:
     def _fragment_count(self) -> int:
         last = Ledger(self.path / "blocks" / "fragments").result_of(self.blocks[-1].index)
         return int(last["last"]) if last else 0
+
+    def _block_of(self) -> NDArray[np.int64]:
+        """Return the block each fragment was cut in, (fragment_count + 1,)."""
+        ledger = Ledger(self.path / "blocks" / "fragments")
+        last = [
+            int((ledger.result_of(block.index) or {"last": 0})["last"]) for block in self.blocks
+        ]
+        return np.searchsorted(last, np.arange(self._fragment_count() + 1))
 
     def _info(self, state: str) -> ProjectInfo:
         ledger = Ledger(self.path / "blocks" / "fragments")
