@@ -6,10 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
-from napari_neuropil.plugin.contact_layers import POINTS_NAME, TINT_NAME, score_colours
+from napari_neuropil.plugin.contact_layers import (
+    POINTS_NAME,
+    TINT_NAMES,
+    merge_likeness,
+    score_colours,
+)
 from napari_neuropil.plugin.contacts_panel import ContactsPanel
 from napari_neuropil.plugin.proofread_controller import ProofreadController
+from napari_neuropil.project import Project
+from napari_neuropil.project.contact_distances import ContactDistances, write_distances
+
+TINT_NAME = TINT_NAMES["score"]
 
 
 @pytest.fixture
@@ -42,8 +52,9 @@ def test_contacts_of_the_selection(
     # Fragment 2 meets 3 and 5, fragment 1 meets 4; the contact 1-2 lies inside.
     assert sorted(column(panel, 0)) == ["3", "4", "4"]
     assert column(panel, 1) == ["0.900"] * 3
-    assert {int(a.replace(",", "")) for a in column(panel, 2)} == {8 * 19, 8 * 20}
-    assert column(panel, 3) == ["open"] * 3
+    assert column(panel, 2) == [""] * 3, "no distance was measured"
+    assert {int(a.replace(",", "")) for a in column(panel, 3)} == {8 * 19, 8 * 20}
+    assert column(panel, 4) == ["open"] * 3
     points = named(live, POINTS_NAME)
     assert len(points.data) == 3
     np.testing.assert_allclose(points.scale, live.segments_layer.scale)
@@ -117,9 +128,9 @@ def test_edits_bring_it_up_to_date(
     panel.tint_box.click()
     live.session.split([1], [2])
     live.select([1])
-    qtbot.waitUntil(lambda: "kept apart" in column(panel, 3), timeout=5_000)
+    qtbot.waitUntil(lambda: "kept apart" in column(panel, 4), timeout=5_000)
     assert len(named(live, POINTS_NAME).data) == panel.model.rowCount()
-    rows = dict(zip(column(panel, 3), column(panel, 1), strict=True))
+    rows = dict(zip(column(panel, 4), column(panel, 1), strict=True))
     assert rows["kept apart"] == "0.200"
 
 
@@ -172,6 +183,68 @@ def test_a_layer_the_user_removed_is_made_again(
     panel.table.selectRow(1)
     live.select([4])
     qtbot.waitUntil(lambda: named(live, POINTS_NAME) is not None, timeout=5_000)
+
+
+def measured(live: ProofreadController, qtbot: Any, known: dict[tuple[int, int], float]) -> None:
+    """Write distances of some contacts, as a measurement would, and let the dock hear of it."""
+    assert live.path is not None
+    contacts = Project.open(live.path).rag.contacts.tolist()
+    distance = np.array([known.get((a, b), np.nan) for a, b in contacts], np.float32)
+    write_distances(live.path, ContactDistances(distance, np.isfinite(distance), "0" * 64))
+    with qtbot.waitSignal(live.distances_changed, timeout=20_000):
+        live.reread_distances()
+
+
+def test_coloured_by_distance(live: ProofreadController, panel: ContactsPanel, qtbot: Any) -> None:
+    select(live, panel, qtbot, 3)
+    panel.tint_box.click()
+    measured(live, qtbot, {(2, 3): 0.6, (1, 4): 2.4})
+    qtbot.waitUntil(lambda: "0.60" in column(panel, 2), timeout=5_000)
+    points, by_score = named(live, POINTS_NAME), np.array(named(live, POINTS_NAME).face_color)
+    assert not points.text.visible
+    panel.colour_combo.setCurrentIndex(1)
+    assert column(panel, 0) == ["3", "4", "4"], "the nearest first"
+    assert column(panel, 2) == ["0.60", "2.40", ""]
+    icons = [panel.model.index(r, 2).data(Qt.ItemDataRole.DecorationRole) for r in range(3)]
+    assert [icon is None for icon in icons] == [False, False, True]
+    points = named(live, POINTS_NAME)
+    assert not np.allclose(points.face_color, by_score)
+    expected = score_colours(np.array([0.8, 0.2, np.nan]))
+    np.testing.assert_allclose(points.face_color, expected, atol=1e-6)
+    assert points.text.visible
+    assert [str(text).strip() for text in points.text.values] == ["0.60", "2.40", ""]
+    np.testing.assert_allclose(points.features["distance"], [0.6, 2.4, np.nan], atol=1e-6)
+    tint, segments = named(live, TINT_NAMES["distance"]), np.asarray(live.segments_layer.data[3])
+    section = np.asarray(tint.data[3])
+    assert set(np.unique(section[segments == 3]).round(3)) == {np.float32(0.8)}
+    assert set(np.unique(section[segments == 4]).round(3)) == {np.float32(0.2)}
+    panel.table.sortByColumn(2, Qt.SortOrder.DescendingOrder)
+    assert column(panel, 2) == ["2.40", "0.60", ""], "unknown ones stay last"
+    panel.colour_combo.setCurrentIndex(0)
+    np.testing.assert_allclose(named(live, POINTS_NAME).face_color, by_score, atol=1e-6)
+    assert named(live, TINT_NAME) is not None
+
+
+def test_neighbours_nobody_measured_are_grey(
+    live: ProofreadController, panel: ContactsPanel, qtbot: Any
+) -> None:
+    panel.tint_box.click()
+    panel.colour_combo.setCurrentIndex(1)
+    select(live, panel, qtbot, 3)
+    measured(live, qtbot, {(2, 3): 9.0})
+    qtbot.waitUntil(lambda: "9.00" in column(panel, 2), timeout=5_000)
+    tint, segments = named(live, TINT_NAMES["distance"]), np.asarray(live.segments_layer.data[3])
+    section = np.asarray(tint.data[3])
+    drawn = [tint.colormap.map(section[segments == s][:1] / tint.contrast_limits[1])[0]
+             for s in (3, 4, 1)]  # fmt: skip
+    np.testing.assert_allclose(drawn[0], score_colours(np.zeros(1))[0], atol=0.02)
+    np.testing.assert_allclose(drawn[1], score_colours(np.array([np.nan]))[0], atol=0.02)
+    assert drawn[2][3] == 0.0, "the selection itself is clear"
+
+
+def test_likeness_of_distances() -> None:
+    distance = np.array([0.0, 0.75, 1.5, 3.0, 9.0, np.nan], np.float32)
+    np.testing.assert_allclose(merge_likeness(distance), [1, 0.75, 0.5, 0, 0, np.nan])
 
 
 def test_colours_run_from_dark_to_bright() -> None:

@@ -21,12 +21,15 @@ import typer
 from napari_neuropil.cli import (
     convert,
     demo,
+    distances,
+    embeddings,
     evaluate,
     export,
     import_labels,
     info,
     log,
     segment,
+    suggest_split,
     train,
 )
 from napari_neuropil.cli.reporting import JsonReporter, console
@@ -53,7 +56,20 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (segment, import_labels, export, log, evaluate, convert, train, demo, info):
+for _module in (
+    segment,
+    import_labels,
+    export,
+    log,
+    distances,
+    embeddings,
+    suggest_split,
+    evaluate,
+    convert,
+    train,
+    demo,
+    info,
+):
     _module.register(app)
 
 

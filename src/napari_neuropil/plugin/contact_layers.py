@@ -1,9 +1,12 @@
-"""The layers of the contacts panel: points coloured by score, and a tint of the neighbours."""
+"""The layers of the contacts panel: points at the contacts, and a tint of the neighbours.
+
+Both are coloured by what the user chose: the score, or the distance of the mean embeddings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_neuropil.plugin.fragment_view import FragmentCache, FragmentView
 from napari_neuropil.plugin.layers import METADATA_KEY, LayerArray
 from napari_neuropil.plugin.seed_layers import over_place
+from napari_neuropil.proofreading.merge_order import HALF_WAY
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer, Points  # type: ignore[import-untyped]
@@ -20,8 +24,14 @@ if TYPE_CHECKING:
     from napari_neuropil.proofreading import ProofreadingSession
     from napari_neuropil.proofreading.graph import Contacts
 
+Evidence = Literal["score", "distance"]
+"""What contacts are coloured by."""
+
 POINTS_NAME: Final = "Contacts"
-TINT_NAME: Final = "Neighbours by score"
+TINT_NAMES: Final[dict[Evidence, str]] = {
+    "score": "Neighbours by score",
+    "distance": "Neighbours by distance",
+}
 
 _COLOURS: Final = (
     (0.27, 0.00, 0.33),
@@ -32,19 +42,39 @@ _COLOURS: Final = (
 )
 """Five points of viridis: dark says apart, bright says merge, also to the colour-blind."""
 
+_GREY: Final = (0.55, 0.55, 0.55)
 _MOST_POINTS: Final = 5000
+_MOST_TEXTS: Final = 2000
 _DIAMETERS: Final = (5.0, 26.0)
 _PICKED: Final = "#ff2fd6"
 _BORDER: Final = "#101010"
 _LOWEST_TINT: Final = 0.02
 """A tint of 0 is clear, so a score of 0 is drawn as this."""
+_UNKNOWN_TINT: Final = 1.25
+"""Above all scores: drawn grey."""
 
 
-def score_colours(score: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return an RGBA colour for each score in [0, 1], (n, 4)."""
+def score_colours(score: NDArray[Any]) -> NDArray[np.float64]:
+    """Return an RGBA colour for each score in [0, 1], (n, 4); grey where it is NaN."""
     places = np.linspace(0, 1, len(_COLOURS))
     channels = [np.interp(score, places, np.array(_COLOURS)[:, i]) for i in range(3)]
-    return np.stack([*channels, np.ones(len(score))], axis=1)
+    colours = np.stack([*channels, np.ones(len(score))], axis=1)
+    colours[np.isnan(score), :3] = _GREY
+    return colours
+
+
+def merge_likeness(distance: NDArray[Any]) -> NDArray[np.float32]:
+    """Return where a distance stands between merge and apart, as a score does.
+
+    1 at distance 0, 0.5 at 1.5, and 0 from 3 on; NaN where the distance is unknown.
+    """
+    likeness = 1 - np.asarray(distance, np.float64) / (2 * HALF_WAY)
+    return np.asarray(np.clip(likeness, 0, 1), np.float32)
+
+
+def evidence_of(contacts: Contacts, by: Evidence) -> NDArray[np.float32]:
+    """Return what colours contacts, (n,): 1 says merge, 0 apart, NaN nothing."""
+    return contacts.score if by == "score" else merge_likeness(contacts.distance)
 
 
 class ContactLayers(QObject):
@@ -69,6 +99,7 @@ class ContactLayers(QObject):
         self._points: Points | None = None
         self._tint: Image | None = None
         self._contacts: Contacts | None = None
+        self._by: Evidence = "score"
         self._places: NDArray[np.float32] = np.zeros((0, 3), np.float32)
         self._values: NDArray[np.float32] = np.zeros(1, np.float32)
         self._cache: tuple[ProofreadingSession, FragmentCache] | None = None
@@ -88,21 +119,36 @@ class ContactLayers(QObject):
 
     # points
 
-    def show_points(self, contacts: Contacts) -> None:
-        """Show the first contacts as points; they are sorted by score.
+    def show_points(self, contacts: Contacts, by: Evidence = "score") -> None:
+        """Show the first contacts as points.
 
         Parameters
         ----------
         contacts : Contacts
-            Row r becomes point r; the weakest of very many are left out.
+            Row r becomes point r; the last of very many are left out.
+        by : str
+            What colours them; distances are also written beside them.
         """
+        self._by = by
         shown = contacts[slice(0, _MOST_POINTS)]
         places = shown.centroid.copy()
         # On a section, or between two of them it would be in none.
         places[:, 0] = np.round(places[:, 0])
         self._contacts, self._places = contacts, places
         size = np.clip(np.sqrt(shown.area), *_DIAMETERS)
-        colours = score_colours(shown.score)
+        colours = score_colours(evidence_of(shown, by))
+        # Wide floats: napari leaves a NaN out of its status line only if it is one.
+        distance = shown.distance.astype(np.float64)
+        features = {"score": shown.score, "distance": distance, "area": shown.area}
+        text = {
+            # Spaces keep the number beside the point: napari's own shift grows with the zoom.
+            "string": ["" if np.isnan(d) else f"   {d:.2f}" for d in distance.tolist()],
+            "color": "white",
+            "size": 8,
+            "anchor": "upper_left",
+            # Drawing text is slow, and in 3D that of thousands covers itself.
+            "visible": by == "distance" and len(shown) <= _MOST_TEXTS,
+        }
         layer = self._there(self._points)
         self._quiet = True
         if layer is None:
@@ -114,7 +160,8 @@ class ContactLayers(QObject):
                 face_color=colours,
                 border_color=_BORDER,
                 border_width=0.12,
-                features={"score": shown.score, "area": shown.area},
+                features=features,
+                text=text,
                 canvas_size_limits=(5, 40),
             )
             # Active, its points can be picked at once; a layer that cannot be edited has no
@@ -125,7 +172,8 @@ class ContactLayers(QObject):
         else:
             layer.selected_data = set()
             layer.data = places
-            layer.features = {"score": shown.score, "area": shown.area}
+            layer.features = features
+            layer.text = text
             layer.size = size
             layer.face_color = colours
             layer.border_color = _BORDER
@@ -169,33 +217,40 @@ class ContactLayers(QObject):
 
     def _put_back(self) -> None:
         if self._contacts is not None and self._there(self._points) is not None:
-            self.show_points(self._contacts)
+            self.show_points(self._contacts, self._by)
 
     # tint
 
-    def show_tint(self, neighbours: NDArray[np.uint64], score: NDArray[np.float32]) -> None:
-        """Tint each neighbour by the highest score of its contacts.
+    def show_tint(
+        self, neighbours: NDArray[np.uint64], contacts: Contacts, by: Evidence = "score"
+    ) -> None:
+        """Tint each neighbour by its contact that says merge most; grey where none is known.
 
         Parameters
         ----------
         neighbours : NDArray[np.uint64]
             (n,) segment on the other side of each contact.
-        score : NDArray[np.float32]
+        contacts : Contacts
             (n,).
+        by : str
+            What speaks.
         """
         session = self._controller.session
         if session is None:
             return
         values = np.zeros(len(session.lookup), np.float32)
         segments, group = np.unique(neighbours, return_inverse=True)
-        highest = np.full(len(segments), _LOWEST_TINT, np.float32)
-        np.maximum.at(highest, group, score)
+        highest = np.full(len(segments), np.nan, np.float32)
+        np.fmax.at(highest, group, evidence_of(contacts, by))
+        unknown = np.isnan(highest)
+        highest = np.where(unknown, _UNKNOWN_TINT, np.maximum(highest, _LOWEST_TINT))
         for segment, value in zip(segments.tolist(), highest.tolist(), strict=True):
             values[session.members(segment).astype(np.intp)] = value
         values[0] = 0.0
         self._values = values
         layer = self._there(self._tint)
         if layer is not None:
+            layer.name = TINT_NAMES[by]
             layer.refresh(extent=False, thumbnail=False)
             return
         from napari.utils import Colormap  # type: ignore[import-untyped]
@@ -203,18 +258,20 @@ class ContactLayers(QObject):
         clear = [0.0, 0.0, 0.0, 0.0]
         lowest = [*_COLOURS[0], 1.0]
         inner = np.linspace(_LOWEST_TINT, 1, len(_COLOURS))
+        places = np.array([0.0, _LOWEST_TINT / 2, *inner, (1 + _UNKNOWN_TINT) / 2, _UNKNOWN_TINT])
+        grey = [*_GREY, 1.0]
         colormap = Colormap(
-            [clear, clear, lowest, *([*c, 1.0] for c in _COLOURS[1:])],
-            controls=[0.0, _LOWEST_TINT / 2, *inner],
-            name="neuropil score",
+            [clear, clear, lowest, *([*c, 1.0] for c in _COLOURS[1:]), grey, grey],
+            controls=places / _UNKNOWN_TINT,
+            name="neuropil evidence",
         )
         view = FragmentView(self._fragments(session), lambda: self._values, "float32")
         self._tint = self._add(
             self._controller.viewer.add_image,
             LayerArray(view),
-            TINT_NAME,
+            TINT_NAMES[by],
             colormap=colormap,
-            contrast_limits=(0.0, 1.0),
+            contrast_limits=(0.0, _UNKNOWN_TINT),
             blending="translucent_no_depth",
             interpolation2d="nearest",
             opacity=0.75,

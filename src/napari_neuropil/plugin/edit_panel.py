@@ -22,6 +22,7 @@ from napari_neuropil.plugin.proofread_controller import ProofreadController
 from napari_neuropil.plugin.proofread_layers import DIMMED, HIDDEN
 from napari_neuropil.plugin.proposal_text import size_text
 from napari_neuropil.plugin.seed_layers import BLUE, RED
+from napari_neuropil.plugin.seed_suggestion import SeedSuggestion
 
 _ACTIVE: Final = "QPushButton:checked { background-color: #2979c9; color: white; }"
 _COMMIT: Final = """
@@ -55,6 +56,7 @@ class EditPanel(QWidget):
         self.blue_button = self._seed_button(BLUE, "#7db2ff", "#3e8bff")
         self.swap_button = _button("Swap", "Red seeds become blue, blue ones red.")
         self.clear_button = _button("Clear", "Forget all seeds.")
+        self.suggestion = SeedSuggestion(controller)
         self.preview = _label()
         self.preview.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.commit_button = _button("Commit (Enter)", "Make the proposed edit.")
@@ -99,6 +101,7 @@ class EditPanel(QWidget):
         layout.addWidget(self.hint)
         self.seed_row = _row(self.red_button, self.blue_button, self.swap_button, self.clear_button)
         layout.addWidget(self.seed_row)
+        layout.addWidget(self.suggestion)
         layout.addWidget(self.preview)
         self.commit_row = _row(self.commit_button, self.leave_button)
         layout.addWidget(self.commit_row)

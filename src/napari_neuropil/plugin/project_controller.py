@@ -48,6 +48,8 @@ class ProjectController(QObject):
         Read `opening`.
     edited : Delta
         After each edit, undo, redo and jump, on the window's thread; the layers are current.
+    distances_changed : no argument
+        Embedding distances of contacts were measured, and the session knows them.
     selection_changed : no argument
         Read `selected`.
     message : str, bool
@@ -60,6 +62,7 @@ class ProjectController(QObject):
     session_changed = Signal()
     opening_changed = Signal()
     edited = Signal(object)
+    distances_changed = Signal()
     selection_changed = Signal()
     message = Signal(str, bool)
     refused = Signal(object, object)
@@ -259,6 +262,22 @@ class ProjectController(QObject):
             ended.connect(job.deleteLater)
         job.start()
         return job
+
+    def reread_distances(self) -> None:
+        """Take in what was measured since; `distances_changed` says when it is done."""
+        session = self.session
+        if session is None:
+            return
+
+        def reread() -> ProofreadingSession:
+            session.reread_distances()
+            return session
+
+        self.in_background(reread, self._on_distances_read)
+
+    def _on_distances_read(self, session: ProofreadingSession) -> None:
+        if session is self.session:
+            self.distances_changed.emit()
 
     def undo(self) -> None:
         """Take the last edit back."""

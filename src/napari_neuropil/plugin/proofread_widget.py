@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (  # type: ignore[attr-defined]
 )
 
 from napari_neuropil.plugin.canvas_input import CanvasInput
+from napari_neuropil.plugin.colour_view import ColourView
 from napari_neuropil.plugin.contacts_panel import ContactsPanel
 from napari_neuropil.plugin.edit_panel import EditPanel
 from napari_neuropil.plugin.history_panel import HistoryPanel
@@ -62,6 +63,7 @@ class ProofreadWidget(QWidget):
         self.contacts = ContactsPanel(self.controller)
         self.measure = MeasurePanel(self.controller)
         self.mesh = MeshView(self.controller)
+        self.colours = ColourView(self.controller)
         self.tabs = QTabWidget()
         self.message = QLabel()
         self.force_button = QPushButton("Do it anyway")
@@ -111,6 +113,7 @@ class ProofreadWidget(QWidget):
         self.tabs.setUsesScrollButtons(True)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.mesh)
+        layout.addWidget(self.colours)
         row = QHBoxLayout()
         self.message.setWordWrap(True)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -47,10 +47,12 @@ class QueueFeed(QObject):
         self.queue: CandidateQueue | None = None
         self.building = False
         self._finding = False
+        self._stale = False
         self._save_timer = self._timer(_SAVE_MS, self._save_place)
         self._find_timer = self._timer(_FIND_MS, self._find_changed)
         controller.session_changed.connect(self._on_session_changed)
         controller.edited.connect(self._on_edited)
+        controller.distances_changed.connect(self._on_distances_changed)
         self._on_session_changed()
 
     def _timer(self, interval: int, call: Callable[[], None]) -> QTimer:
@@ -66,7 +68,7 @@ class QueueFeed(QObject):
             self.queue.close()
         self.queue = None
         self._session = self._controller.session
-        self.building = self._finding = False
+        self.building = self._finding = self._stale = False
 
     def build(self) -> None:
         """Find all candidates, beside the window; `built` says when they are there."""
@@ -89,6 +91,8 @@ class QueueFeed(QObject):
         queue.changed.connect(self._on_queue_changed)
         self.built.emit()
         self.changed.emit()
+        if self._stale:
+            self._rank_anew()
 
     def _on_build_failed(self, error: dict[str, Any]) -> None:
         self.building = False
@@ -113,8 +117,23 @@ class QueueFeed(QObject):
 
     def _on_found(self, _result: Any) -> None:
         self._finding = False
+        self._rank_anew()
         if self.queue is not None and self.queue.pending:
             self._find_timer.start()
+
+    def _on_distances_changed(self) -> None:
+        # What is being worked out may have read the old ones.
+        self._stale = self.building or self.queue is not None
+        self._rank_anew()
+
+    def _rank_anew(self) -> None:
+        """Find all candidates again: a scorer has new evidence."""
+        queue = self.queue
+        if queue is None or self._finding or not self._stale:
+            return
+        self._stale = False
+        self._finding = True
+        self._controller.in_background(queue.rebuild, self._on_found, self._on_found)
 
     def save_soon(self) -> None:
         """Keep the place in the project once the user rests: each save is a transaction."""

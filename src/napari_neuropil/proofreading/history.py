@@ -126,7 +126,7 @@ def describe(edit: Edit) -> str:
     goals = sorted({int(s) for s in effect.after if s})
     count = len(effect.fragments)
     if edit.kind == "merge":
-        return f"merge {_ids(sources)} into {_ids(goals)}"
+        return _describe_merge(edit, sources, goals)
     if edit.kind == "split":
         pieces = f", {len(effect.splits)} fragment cut" if effect.splits else ""
         return f"split {_ids(sources)}: {_ids([g for g in goals if g not in sources])}{pieces}"
@@ -135,6 +135,17 @@ def describe(edit: Edit) -> str:
     if edit.kind == "assign":
         return f"assign {count} fragment{'s' * (count != 1)} to {_ids(goals)}"
     return f"{edit.kind} {count} fragment{'s' * (count != 1)} of {_ids(sources)}: {_ids(goals)}"
+
+
+def _describe_merge(edit: Edit, sources: list[int], goals: list[int]) -> str:
+    # Looked for in the text: a long history is read row by row, and few of them have it.
+    below = edit.wish.get("distance") if '"distance"' in edit.wish_text else None
+    if below is None:
+        return f"merge {_ids(sources)} into {_ids(goals)}"
+    why = f"embedding distance below {below:g}"
+    if len(goals) == 1:
+        return f"merge {_ids(sources)} into {goals[0]}: {why}"
+    return f"merge {len(sources) + len(goals)} segments into {len(goals)}: {why}"
 
 
 def _ids(ids: list[int]) -> str:

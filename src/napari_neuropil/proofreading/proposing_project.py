@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_neuropil.errors import EditRejectedError
+from napari_neuropil.geometry import Roi
 from napari_neuropil.project import Project
 from napari_neuropil.project.fragment_table import FragmentTable
 from napari_neuropil.proofreading.database import SessionDatabase
 from napari_neuropil.proofreading.edits import Effect, Proposal
 from napari_neuropil.proofreading.evidence import Evidence
+from napari_neuropil.proofreading.group_merges import propose_merge_below
 from napari_neuropil.proofreading.history import History
+from napari_neuropil.proofreading.merge_order import (
+    HALF_WAY,
+    MergeOrder,
+    kept_apart_by_answers,
+    merge_order,
+)
 from napari_neuropil.proofreading.noted_project import NotedProject
 from napari_neuropil.proofreading.proposals import (
     Desk,
@@ -62,6 +71,90 @@ class ProposingProject(NotedProject):
         """Work out the merge of several segments into the largest."""
         with self._turn:
             return propose_merge(self._desk(), list(picks), force=force)
+
+    def merge_order(
+        self,
+        *,
+        roi: Roi | None = None,
+        segments: Iterable[int] | None = None,
+        leave_done: bool = False,
+    ) -> MergeOrder:
+        """Return the contacts between segments by embedding distance, and what each would join.
+
+        Costs the number of contacts looked at.
+
+        Parameters
+        ----------
+        roi : Roi, optional
+            Only contacts whose centroid lies in this box, voxels.
+        segments : iterable of int, optional
+            Only contacts of these segments.
+        leave_done : bool
+            Leave out the contacts of segments marked done.
+        """
+        with self._turn:
+            lookup = self.lookup.copy()
+            if segments is None:
+                contacts = self.graph.all()
+            else:
+                members = [self.members(segment) for segment in segments]
+                contacts = self.graph.leaving(np.concatenate([np.zeros(0, np.uint64), *members]))
+            pairs, decided = self._state.decided()
+            apart = np.concatenate((pairs[decided < 0], kept_apart_by_answers(self.decisions())))
+            done = self._done() if leave_done else None
+        return merge_order(lookup, contacts, apart, roi=roi, done=done)
+
+    def propose_merge_below(
+        self,
+        distance: float = HALF_WAY,
+        *,
+        roi: Roi | None = None,
+        segments: Iterable[int] | None = None,
+        leave_done: bool = False,
+        force: bool = False,
+    ) -> Proposal:
+        """Work out one merge of whatever contacts with an embedding distance below this connect.
+
+        What an edit or an answer kept apart stays apart, also where other contacts would join it
+        by way of a third segment.
+
+        Parameters
+        ----------
+        distance : float
+            Of the mean embeddings on both sides; above 0.
+        roi, segments, leave_done
+            See `merge_order`.
+        force : bool
+            Also where segments that are done would change.
+
+        Raises
+        ------
+        EditRejectedError
+            If nothing is to be merged, or a segment is done (forceable).
+        """
+        if not 0 < distance < np.inf:
+            raise EditRejectedError(f"The distance {distance}.", "a number above 0", "")
+        wanted = None if segments is None else [int(segment) for segment in segments]
+        wish = {
+            "distance": float(distance),
+            "roi": None if roi is None else str(roi),
+            "segments": wanted,
+            "leave_done": leave_done,
+            "force": force,
+        }
+        while True:
+            # Seconds for 10^6 contacts, so edits are let in meanwhile; then it is done again.
+            base = len(self._history.edits)
+            order = self.merge_order(roi=roi, segments=wanted, leave_done=leave_done)
+            with self._turn:
+                if base == len(self._history.edits):
+                    return propose_merge_below(
+                        self._desk(), order, distance, done=self._done(), wish=wish, force=force
+                    )
+
+    def _done(self) -> NDArray[np.uint64]:
+        done = [s for s, note in self.annotations().items() if note.status == "done"]
+        return np.array(sorted(done), np.uint64)
 
     def propose_split(
         self, side_a: Any, side_b: Any, *, force: bool = False, quick: bool = False

@@ -11,7 +11,7 @@ listeners. An edit that is refused or cannot be written has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_neuropil.errors import EditRejectedError, ProjectError
+from napari_neuropil.geometry import Roi
 from napari_neuropil.project import Project
 from napari_neuropil.project.fragment_table import FragmentTable, fragment_table
 from napari_neuropil.proofreading.database import SessionDatabase, now
@@ -35,6 +36,7 @@ from napari_neuropil.proofreading.edits import (
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
+from napari_neuropil.proofreading.merge_order import HALF_WAY
 from napari_neuropil.proofreading.proposing_project import ProposingProject
 from napari_neuropil.proofreading.requests import Pick
 from napari_neuropil.proofreading.skimming import skim_effects
@@ -195,6 +197,26 @@ class ProofreadingSession(ProposingProject):
         """Merge two segments; see `propose_merge`."""
         with self._turn:
             return self.commit(self.propose_merge(a, b, force=force), seconds=seconds)
+
+    def merge_below(
+        self,
+        distance: float = HALF_WAY,
+        roi: Roi | None = None,
+        *,
+        segments: Iterable[int] | None = None,
+        leave_done: bool = False,
+        force: bool = False,
+        seconds: float | None = None,
+    ) -> Edit:
+        """Merge whatever lies below an embedding distance, as one edit; see `propose_merge_below`.
+
+        Needs distances: ``neuropil distances PROJECT`` measures them.
+        """
+        with self._turn:
+            proposal = self.propose_merge_below(
+                distance, roi=roi, segments=segments, leave_done=leave_done, force=force
+            )
+            return self.commit(proposal, seconds=seconds)
 
     def split(
         self, side_a: Any, side_b: Any, *, force: bool = False, seconds: float | None = None
