@@ -30,7 +30,7 @@ from napari_neuropil.plugin.contact_layers import (
     merge_likeness,
     score_colours,
 )
-from napari_neuropil.plugin.distance_panel import DistancePanel
+from napari_neuropil.plugin.distance_box import DistanceBox
 from napari_neuropil.plugin.measuring_box import MeasuringBox
 from napari_neuropil.plugin.proofread_layers import DIMMED
 
@@ -100,7 +100,7 @@ class ContactsPanel(QWidget):
         self.dim_button.setToolTip("Fade what is not selected (Shift+H).")
         self.count = QLabel()
         self.measuring = MeasuringBox(controller)
-        self.distances = DistancePanel(controller)
+        self.distances = DistanceBox(controller)
         self.distances_button = QPushButton("Merge by distance")
         self.distances_button.setCheckable(True)
         self.distances_button.setToolTip(

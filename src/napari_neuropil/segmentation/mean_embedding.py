@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,8 @@ from napari_neuropil.geometry import Roi, Shape
 CANDIDATE_AFFINITY: Final = 0.25
 """The paper's least mean affinity of a candidate's best place."""
 
-_HALF_OF_26: Final = [o for o in product((-1, 0, 1), repeat=3) if o > (0, 0, 0)]
+# Rows (z, y) that touch a row and come after it.
+_LATER_ROWS: Final = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Candidates:
 
 def find_candidates(
     segments: NDArray[np.uint64],
-    affinities: NDArray[np.float32],
+    affinities: NDArray[np.float32] | NDArray[np.uint8],
     *,
     origin: Sequence[int] = (0, 0, 0),
     first: Sequence[int] = (0, 0, 0),
@@ -84,8 +84,8 @@ def find_candidates(
     ----------
     segments : ndarray of uint64, (Z, Y, X)
         0 is background: membranes between segments are no contact.
-    affinities : ndarray of float32, (3, Z, Y, X)
-        Of each voxel with the one before it along z, y, x, in [0, 1].
+    affinities : ndarray of float32 or uint8, (3, Z, Y, X)
+        Of each voxel with the one before it along z, y, x, in [0, 1]; uint8: 255 is 1.
     origin : sequence of int
         Position of voxel (0, 0, 0) in the volume.
     first : sequence of int
@@ -96,16 +96,34 @@ def find_candidates(
     Returns
     -------
     Candidates
+
+    Raises
+    ------
+    VolumeFormatError
+        If shapes or types do not fit, or an affinity at a contact is not a number.
+
+    Notes
+    -----
+    About 1 microsecond and 250 bytes a face between segments, beside one pass over the volume.
     """
     if affinities.shape != (3, *segments.shape):
         raise VolumeFormatError(
             f"affinities of shape {affinities.shape}", f"(3, z, y, x) over {segments.shape}"
         )
+    if affinities.dtype not in (np.float32, np.uint8):
+        raise VolumeFormatError(
+            f"affinities of type {affinities.dtype}", "float32 in [0, 1] or uint8 (255 = 1)"
+        )
     pair, upper, lower, value = _faces(segments, affinities, first)
     if not len(pair):
         return Candidates.none()
-    ids, index = np.unique(pair, axis=0, return_inverse=True)
-    index = index.ravel()
+    if not bool(np.isfinite(value).all()):
+        raise VolumeFormatError(
+            "affinities that are not numbers",
+            "numbers in [0, 1]",
+            "compute the affinities again; a network that gives NaN is broken",
+        )
+    ids, index = _distinct(pair)
     place, owner = _places(index, upper, lower, segments.shape)
     count = len(owner)
     area = np.bincount(place, minlength=count)
@@ -129,7 +147,7 @@ def find_candidates(
 
 
 def _faces(
-    segments: NDArray[np.uint64], affinities: NDArray[np.float32], first: Sequence[int]
+    segments: NDArray[np.uint64], affinities: NDArray[Any], first: Sequence[int]
 ) -> tuple[NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Return pair, upper voxel, lower voxel and affinity of every face between two segments."""
     strides = (segments.shape[1] * segments.shape[2], segments.shape[2], 1)
@@ -140,50 +158,72 @@ def _faces(
         high = list(low)
         high[axis] = slice(low[axis].start - 1, -1)
         a, b = segments[tuple(low)], segments[tuple(high)]
-        where = np.flatnonzero((a != b) & (a > 0) & (b > 0))
-        if not len(where):
+        at = np.nonzero((a != b) & (a > 0) & (b > 0))
+        if not len(at[0]):
             continue
-        at = np.stack(np.unravel_index(where, a.shape), 0)
-        at += np.array([s.start for s in low])[:, None]
-        upper = np.ravel_multi_index(tuple(at), segments.shape)
-        ends = np.stack([a.ravel()[where], b.ravel()[where]], 1)
-        value = affinities[axis].ravel()[upper]
-        parts.append((np.sort(ends, axis=1), upper, upper - strides[axis], value))
+        one, other = a[at], b[at]
+        value = affinities[axis][tuple(low)][at].astype(np.float32)
+        shifted = tuple(place + s.start for place, s in zip(at, low, strict=True))
+        upper = np.ravel_multi_index(shifted, segments.shape)
+        ends = np.stack([np.minimum(one, other), np.maximum(one, other)], 1)
+        parts.append((ends, upper, upper - strides[axis], value))
     if not parts:
         nothing = np.zeros(0, np.intp)
         return np.zeros((0, 2), np.uint64), nothing, nothing, np.zeros(0, np.float32)
     pair, upper, lower, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if affinities.dtype == np.uint8:
+        value /= 255
     return pair, upper, lower, value
+
+
+def _distinct(pair: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """Return the distinct rows, sorted, and which of them each row is.
+
+    Sorting whole rows takes ten times as long as sorting one number for each.
+    """
+    ids, ends = np.unique(pair, return_inverse=True)
+    ends = ends.reshape(pair.shape)
+    keys, index = np.unique(ends[:, 0] * len(ids) + ends[:, 1], return_inverse=True)
+    return ids[np.stack(np.divmod(keys, len(ids)), 1)], index
 
 
 def _places(
     index: NDArray[np.intp], upper: NDArray[np.intp], lower: NDArray[np.intp], shape: Shape
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the place of each face, and the pair of each place."""
-    volume = int(np.prod(shape))
-    # Voxels at the faces of each pair are nodes; they are linked through their 26 neighbours.
-    ends = np.concatenate([index * volume + upper, index * volume + lower])
-    nodes, at = np.unique(ends, return_inverse=True)
-    half = len(index)
-    links = [np.stack([at[:half], at[half:]])]
-    position = np.stack(np.unravel_index(nodes % volume, shape), 0)
-    for offset in _HALF_OF_26:
-        moved = position + np.array(offset)[:, None]
-        inside = ((moved >= 0) & (moved < np.array(shape)[:, None])).all(axis=0)
-        rows = np.flatnonzero(inside)
-        step = np.ravel_multi_index(tuple(moved[:, rows]), shape) - nodes[rows] % volume
-        wanted = nodes[rows] + step
-        found = np.minimum(np.searchsorted(nodes, wanted), len(nodes) - 1)
-        hit = nodes[found] == wanted
-        links.append(np.stack([rows[hit], found[hit]]))
+    """Return the place of each face, and the pair of each place.
+
+    The voxels at the faces of a pair are gathered into runs along x. Runs that touch are one place.
+    """
+    # One voxel more along each axis keeps ends of rows, sections and pairs apart.
+    depth, height, width = (n + 1 for n in shape)
+
+    def keys_of(voxels: NDArray[np.intp]) -> NDArray[np.intp]:
+        z, y, x = np.unravel_index(voxels, shape)
+        return ((index * depth + z) * height + y) * width + x
+
+    faces = keys_of(upper)
+    keys = np.concatenate([faces, keys_of(lower)])
+    keys.sort()
+    # Equal keys follow each other too; a run goes on over them.
+    breaks = np.flatnonzero(np.diff(keys) > 1)
+    begin, end = keys[np.append(0, breaks + 1)], keys[np.append(breaks, len(keys) - 1)]
+    links = [np.zeros((2, 0), np.intp)]
+    for dz, dy in _LATER_ROWS:
+        step = (dz * height + dy) * width
+        earliest = np.searchsorted(end, begin + (step - 1))
+        number = np.searchsorted(begin, end + (step + 1), side="right") - earliest
+        rows = np.repeat(np.arange(len(begin)), number)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(number) - number, number)
+        links.append(np.stack([rows, earliest[rows] + within]))
     joined = np.concatenate(links, axis=1)
     graph = coo_array(
-        (np.ones(joined.shape[1], np.uint8), (joined[0], joined[1])), (len(nodes),) * 2
+        (np.ones(joined.shape[1], np.uint8), (joined[0], joined[1])), (len(begin),) * 2
     )
-    _, group = connected_components(graph, directed=False)
-    # Only faces count; a group of voxels always holds one.
-    _, first_row, place = np.unique(group[at[:half]], return_index=True, return_inverse=True)
-    return place.ravel(), index[first_row]
+    count, group = connected_components(graph, directed=False)
+    place = group[np.searchsorted(begin, faces, side="right") - 1].astype(np.intp)
+    owner = np.zeros(count, np.intp)
+    owner[place] = index
+    return place, owner
 
 
 def merge_candidates(

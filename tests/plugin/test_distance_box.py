@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_neuropil.errors import EditRejectedError
+from napari_neuropil.plugin.distance_box import DistanceBox
 from napari_neuropil.plugin.distance_histogram import DistanceHistogram
-from napari_neuropil.plugin.distance_panel import DistancePanel
 from napari_neuropil.plugin.layers import facts_of
 from napari_neuropil.plugin.proofread_controller import ProofreadController
 from napari_neuropil.project import Project
@@ -33,8 +33,8 @@ def brain(brain: Path) -> Path:
 
 
 @pytest.fixture
-def panel(live: ProofreadController, qtbot: Any) -> DistancePanel:
-    made = DistancePanel(live)
+def panel(live: ProofreadController, qtbot: Any) -> DistanceBox:
+    made = DistanceBox(live)
     qtbot.addWidget(made)
     with qtbot.waitSignal(made.form.counted, timeout=PATIENCE):
         made.show()
@@ -54,13 +54,13 @@ def previewed(live: ProofreadController) -> np.ndarray | None:
     return None
 
 
-def preview(panel: DistancePanel, qtbot: Any, text: str) -> None:
+def preview(panel: DistanceBox, qtbot: Any, text: str) -> None:
     if not panel.preview_button.isChecked():
         panel.preview_button.click()
     qtbot.waitUntil(lambda: panel.text.text().startswith(text), timeout=PATIENCE)
 
 
-def test_counts_follow_the_line(panel: DistancePanel, qtbot: Any) -> None:
+def test_counts_follow_the_line(panel: DistanceBox, qtbot: Any) -> None:
     form = panel.form
     assert form.histogram.counts.sum() == 3, "1-2 is inside a segment, 3-6 was not measured"
     assert form.count.text() == "1 merge below"
@@ -78,7 +78,7 @@ def test_counts_follow_the_line(panel: DistancePanel, qtbot: Any) -> None:
 
 
 def test_preview_then_one_edit_that_undo_takes_back(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
+    live: ProofreadController, panel: DistanceBox, qtbot: Any
 ) -> None:
     session = session_of(live)
     before = session.lookup.copy()
@@ -100,9 +100,7 @@ def test_preview_then_one_edit_that_undo_takes_back(
     np.testing.assert_array_equal(session.lookup, before)
 
 
-def test_apply_without_a_preview(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
-) -> None:
+def test_apply_without_a_preview(live: ProofreadController, panel: DistanceBox, qtbot: Any) -> None:
     said: list[str] = []
     live.message.connect(lambda text, _error: said.append(text))
     panel.apply_button.click()
@@ -115,7 +113,7 @@ def test_apply_without_a_preview(
 
 
 def test_a_preview_follows_edits_and_the_line(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
+    live: ProofreadController, panel: DistanceBox, qtbot: Any
 ) -> None:
     preview(panel, qtbot, "2 segments")
     session_of(live).merge(1, 3)
@@ -127,7 +125,7 @@ def test_a_preview_follows_edits_and_the_line(
 
 
 def test_done_is_refused_and_can_be_forced_or_left_out(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
+    live: ProofreadController, panel: DistanceBox, qtbot: Any
 ) -> None:
     session = session_of(live)
     session.annotate(3, status="done")
@@ -148,7 +146,7 @@ def test_done_is_refused_and_can_be_forced_or_left_out(
 
 
 def test_a_forced_preview_is_what_apply_makes(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
+    live: ProofreadController, panel: DistanceBox, qtbot: Any
 ) -> None:
     session = session_of(live)
     session.annotate(3, status="done")
@@ -163,7 +161,7 @@ def test_a_forced_preview_is_what_apply_makes(
     assert len(session.edits) == 1
 
 
-def test_scopes(live: ProofreadController, panel: DistancePanel, qtbot: Any) -> None:
+def test_scopes(live: ProofreadController, panel: DistanceBox, qtbot: Any) -> None:
     form = panel.form
     form.threshold.setValue(3.0)
     with qtbot.waitSignal(form.counted, timeout=PATIENCE):
@@ -184,7 +182,7 @@ def test_scopes(live: ProofreadController, panel: DistancePanel, qtbot: Any) -> 
 
 
 def test_modes_and_tabs_take_the_preview_away(
-    live: ProofreadController, panel: DistancePanel, qtbot: Any
+    live: ProofreadController, panel: DistanceBox, qtbot: Any
 ) -> None:
     live.begin_mode("merge")
     preview(panel, qtbot, "2 segments")

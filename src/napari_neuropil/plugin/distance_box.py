@@ -32,7 +32,7 @@ QPushButton:checked { background-color: #2979c9; color: white; }
 """
 
 
-class DistancePanel(QWidget):
+class DistanceBox(QWidget):
     """The form and what can be done with it.
 
     Parameters
