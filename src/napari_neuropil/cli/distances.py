@@ -43,6 +43,7 @@ def distances(
 
         from napari_neuropil.geometry import Roi
         from napari_neuropil.project import Project
+        from napari_neuropil.segmentation.metric_offsets import HALF_WAY
         from napari_neuropil.workflows.distances import measure_distances
 
         box = Roi.parse(near, Project.open(project).fragments.shape) if near else None
@@ -58,5 +59,5 @@ def distances(
             project=str(project),
             contacts=len(found.distance),
             measured=int(found.measured.sum()),
-            below_threshold=int((known < 1.5).sum()),
+            below_threshold=int((known < HALF_WAY).sum()),
         )

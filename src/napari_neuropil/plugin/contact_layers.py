@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_neuropil.plugin.fragment_view import FragmentCache, FragmentView
 from napari_neuropil.plugin.layers import METADATA_KEY, LayerArray
 from napari_neuropil.plugin.seed_layers import over_place
-from napari_neuropil.proofreading.merge_order import HALF_WAY
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer, Points  # type: ignore[import-untyped]

@@ -25,7 +25,7 @@ from napari_neuropil.plugin.latest_call import LatestCall
 from napari_neuropil.plugin.measuring_box import view_box
 from napari_neuropil.plugin.merge_wish import MergeWish
 from napari_neuropil.plugin.worker import error_text
-from napari_neuropil.proofreading.merge_order import HALF_WAY
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_neuropil.plugin.contact_layers import merge_likeness, score_colours
 from napari_neuropil.plugin.curve_widget import nice_step
-from napari_neuropil.proofreading.merge_order import HALF_WAY
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent, QMouseEvent

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from napari_neuropil.geometry import Roi
     from napari_neuropil.proofreading.edits import Decision
     from napari_neuropil.proofreading.graph import Contacts
-
-HALF_WAY: Final = 1.5
-"""Half of what the network was taught to keep between the mean embeddings of two objects."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ from napari_neuropil.proofreading.evidence import Evidence
 from napari_neuropil.proofreading.group_merges import propose_merge_below
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.merge_order import (
-    HALF_WAY,
     MergeOrder,
     kept_apart_by_answers,
     merge_order,
@@ -33,6 +32,7 @@ from napari_neuropil.proofreading.proposals import (
 )
 from napari_neuropil.proofreading.requests import Pick, Resolver
 from napari_neuropil.proofreading.split_proposals import propose_split
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 
 class ProposingProject(NotedProject):

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.proofreading.pairs import CandidateKind, Pairs
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 _SQUEEZE: Final = 0.02
-_HALF_WAY: Final = 1.5
 _REFERENCE_UM3: Final = 1e-3
 """A piece of this volume, about a thousand voxels of usual data, is neither large nor small."""
 
@@ -99,7 +99,7 @@ def score_embedding(pairs: Pairs) -> NDArray[np.float64]:
     1.5 is half of what the network was taught to keep between objects. Nothing where no distance
     was measured.
     """
-    below: NDArray[np.float64] = np.clip(1.0 - pairs.distance / _HALF_WAY, -2.0, 1.0)
+    below: NDArray[np.float64] = np.clip(1.0 - pairs.distance / HALF_WAY, -2.0, 1.0)
     return below if pairs.kind == "split_error" else -below
 
 

@@ -36,10 +36,10 @@ from napari_neuropil.proofreading.edits import (
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
-from napari_neuropil.proofreading.merge_order import HALF_WAY
 from napari_neuropil.proofreading.proposing_project import ProposingProject
 from napari_neuropil.proofreading.requests import Pick
 from napari_neuropil.proofreading.skimming import skim_effects
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
 
 class ProofreadingSession(ProposingProject):

@@ -26,3 +26,7 @@ REPULSIVE: Final[tuple[Offset, ...]] = (
 )
 
 OFFSETS: Final = ATTRACTIVE + REPULSIVE
+
+HALF_WAY: Final = 1.5
+"""L1 distance of mean embeddings below which two pieces are one object: half of the distance that
+the loss keeps between objects."""

@@ -16,11 +16,9 @@ from scipy import ndimage
 
 from napari_neuropil.errors import VolumeFormatError
 from napari_neuropil.geometry import VoxelSize
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 
-TWO_OBJECTS: Final = 1.5
-"""L1 distance of means from which on two groups count as two objects: the loss's margin."""
-
-FAR_APART: Final = 3.0
+FAR_APART: Final = 2 * HALF_WAY
 """L1 distance from which on the loss no longer pushes: as sure as the network can be."""
 
 _MOST_ROUNDS: Final = 100
@@ -57,7 +55,7 @@ class TwoMeans:
     @property
     def two_objects(self) -> bool:
         """Whether the groups are as far apart as two objects."""
-        return self.distance >= TWO_OBJECTS
+        return self.distance >= HALF_WAY
 
 
 def two_means(

@@ -25,12 +25,10 @@ from napari_neuropil.segmentation.mean_embedding import (
     join,
     merge_candidates,
 )
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 from napari_neuropil.workflows.embedded_image import EmbeddedImage
 
 CANDIDATES: Final = "candidates.npz"
-
-MERGE_DISTANCE: Final = 1.5
-"""The paper's threshold: half of what the loss keeps between objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +162,7 @@ def join_by_embedding(
     image.distances(
         labels, joins.pairs[open_rows], joins.location[open_rows], report=report, measured=keep
     )
-    return join(lookup, joins.pairs, joins.distance, threshold=MERGE_DISTANCE)
+    return join(lookup, joins.pairs, joins.distance, threshold=HALF_WAY)
 
 
 def _begin(project: Path, found: Candidates, sha256: str) -> Joins:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_neuropil.geometry import Roi, Shape
 from napari_neuropil.proofreading import ProofreadingSession
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 from napari_neuropil.segmentation.patch_walk import patches_around, patches_from_middle
-from napari_neuropil.segmentation.two_means import TWO_OBJECTS
 from napari_neuropil.workflows.embedded_image import EmbeddedImage
 from napari_neuropil.workflows.embedding_view import grid_roi
 
@@ -79,7 +79,7 @@ def _doubtful(
     """Yield contacts inside the segment: those of far embeddings, then the weakest."""
     contacts = session.graph.within(session.members(segment))
     far = np.nan_to_num(contacts.distance, nan=0.0)
-    far[far < TWO_OBJECTS] = 0
+    far[far < HALF_WAY] = 0
     order = np.lexsort((contacts.score, -far))
     step = np.array(factors, np.float32)
     for row in order.tolist():
