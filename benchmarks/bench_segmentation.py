@@ -3,6 +3,9 @@
 On the validation sections of two real volumes, in one run on one machine:
 
 shipped     `neuropil segment` with the shipped weights
+shipped+    the same, then mean-embedding agglomeration
+mutex       voxel embeddings and mutex watershed, no agglomeration
+mutex+      the same with mean-embedding agglomeration
 untrained   the same with the same network as initialised (seed 0)
 classical   a ridge filter as boundaries, watershed, mean-affinity agglomeration; of eight
             thresholds the one that is best on the very data counts, which favours it
@@ -30,6 +33,7 @@ from numpy.typing import NDArray
 
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.geometry import Roi, VoxelSize
+from napari_neuropil.project import Project
 from napari_neuropil.volumes import open_volume
 
 DATASETS: dict[str, dict[str, Any]] = {
@@ -48,7 +52,9 @@ DATASETS: dict[str, dict[str, Any]] = {
         "factors": (1, 1, 1),
     },
 }
-ROWS = ("shipped", "untrained", "classical", "oracle")
+ROWS = ("shipped", "shipped+", "mutex", "mutex+", "untrained", "classical", "oracle")
+
+METHODS = {"mutex": "voxel-embeddings", "mutex+": "voxel-embeddings"}
 
 
 def run_row(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def run_row(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[s
 def _measure(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
     found = DATASETS[name]
     begin, cpu = time.perf_counter(), time.process_time()
-    if row in ("shipped", "untrained"):
+    if row not in ("classical", "oracle"):
         scores, detail = _by_network(row, found, data, settings)
     else:
         scores, detail = (_classical if row == "classical" else _oracle)(found, data, settings)
@@ -82,7 +88,7 @@ def _by_network(
     from napari_neuropil.workflows.requests import SegmentRequest
     from napari_neuropil.workflows.segment import segment
 
-    settings = dict(settings)
+    settings = {**settings, "mean_embedding": row.endswith("+")}
     checkpoint = settings.pop("checkpoint", None)
     first, last = found["sections"]
     with tempfile.TemporaryDirectory() as folder:
@@ -92,6 +98,7 @@ def _by_network(
             SegmentRequest(
                 image=str(data / found["image"]),
                 project=f"{folder}/p.neuropil",
+                method=METHODS.get(row, "segneuron"),
                 checkpoint=checkpoint,
                 voxel_size=found["voxel_size"],
                 roi=f"{first}:{last},:,:",
@@ -105,7 +112,62 @@ def _by_network(
             "segments": int(np.unique(project.lookup[1:]).size),
             "stages": project.info.seconds,
             "coverage": plan["coverage"],
+            **_decisions(project, _read(found, data, "labels")),
         }
+
+
+def _decisions(project: Project, truth: NDArray[Any]) -> dict[str, Any]:
+    """Return how the agglomeration's decisions compare to the truth.
+
+    A pair of segments is one neuron where both overlap the same label most.
+    """
+    from napari_neuropil.segmentation.metric_offsets import HALF_WAY
+    from napari_neuropil.workflows.joining import Joins
+
+    joins = Joins.read(project.path)
+    if joins is None:
+        return {}
+    # The segments before joining: each candidate names its own, so the finest lookup will do.
+    fragments = project.fragments.array[:, :, :]
+    before = _lookup_before(project)
+    overlap: dict[int, dict[int, int]] = {}
+    pairs, counts = np.unique(
+        np.stack([before[fragments].ravel(), truth.ravel()], 1), axis=0, return_counts=True
+    )
+    for (segment, label), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        if label:
+            overlap.setdefault(segment, {})[label] = count
+    best = {segment: max(labels, key=labels.__getitem__) for segment, labels in overlap.items()}
+    same = np.array([best.get(a, -1) == best.get(b, -2) for a, b in joins.pairs.tolist()], bool)
+    joined = joins.distance < HALF_WAY
+    hits = int((same & joined).sum())
+    edges = np.append(np.arange(0, 6.5, 0.5), np.inf)
+    return {
+        "candidates": len(joins.pairs),
+        "one_neuron": int(same.sum()),
+        "joined": int(joined.sum()),
+        "precision_of_joins": round(hits / max(1, int(joined.sum())), 3),
+        "recall_of_joins": round(hits / max(1, int(same.sum())), 3),
+        "distances_of_one": np.histogram(joins.distance[same], edges)[0].tolist(),
+        "distances_of_two": np.histogram(joins.distance[~same], edges)[0].tolist(),
+    }
+
+
+def _lookup_before(project: Project) -> NDArray[np.uint64]:
+    """Partition again, as the run did before it joined."""
+    from napari_neuropil.blockwise import Ledger
+    from napari_neuropil.methods import method_entry
+
+    method = method_entry(project.info.method)
+    settings = method.settings_class(**project.info.plan["settings"])
+    ledger = Ledger(project.path / "blocks" / "fragments")
+    last = [
+        int((ledger.result_of(index) or {"last": 0})["last"])
+        for index in range(int(project.info.plan["blocks"]))
+    ]
+    count = project.info.fragment_count
+    block_of = np.searchsorted(last, np.arange(count + 1))
+    return method.module.segments_of(project.rag, count, settings, block_of)
 
 
 def _untrained(folder: Path) -> str:
@@ -219,6 +281,7 @@ def main() -> None:
     parser.add_argument("--rows", choices=ROWS, nargs="*", default=list(ROWS))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--checkpoint")
+    parser.add_argument("--embedding-checkpoint", help="of the rows mutex and mutex+")
     options = parser.parse_args()
     settings = dict(item.split("=", 1) for item in options.set)
     if options.checkpoint:
@@ -228,7 +291,10 @@ def main() -> None:
     for name in options.only:
         print(f"voxels of {VoxelSize(*DATASETS[name]['voxel_size'])}")
         for row in options.rows:
-            found = run_row(row, name, options.data, settings)
+            own = dict(settings)
+            if row in METHODS and options.embedding_checkpoint:
+                own["checkpoint"] = options.embedding_checkpoint
+            found = run_row(row, name, options.data, own)
             print(
                 f"{name:6} {row:10} {found['voi_split']:6.3f} {found['voi_merge']:6.3f} "
                 f"{found['voi']:6.3f} {found['adapted_rand_error']:6.3f} "
