@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_neuropil.errors import CancelledError, ProjectError
+from napari_neuropil.errors import CancelledError, CheckpointError, ProjectError
 from napari_neuropil.geometry import Roi
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
 from napari_neuropil.networks.residual_unet import ResidualUNet
@@ -141,9 +141,11 @@ def test_another_network_can_use_the_agglomeration(
     wish: dict[str, Any], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_neuropil import networks
+    from napari_neuropil.workflows import plan
 
     own = wish["checkpoint"]
-    monkeypatch.setattr(networks, "pretrained_path", lambda _network: Path(own))
+    for module in (networks, plan):
+        monkeypatch.setattr(module, "pretrained_path", lambda _network: Path(own))
     project = segment(
         SegmentRequest(
             **{
@@ -155,3 +157,15 @@ def test_another_network_can_use_the_agglomeration(
         )
     )
     assert Joins.read(project.path) is not None
+
+
+def test_missing_weights_are_found_before_the_work(
+    wish: dict[str, Any], tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from napari_neuropil.networks import pretrained
+
+    monkeypatch.setattr(pretrained, "_WEIGHTS", tmp_path / "none")
+    changes = {"method": "segneuron", "checkpoint": str(tiny_checkpoint)}
+    with pytest.raises(CheckpointError, match="train voxel-embeddings"):
+        segment(SegmentRequest(**{**wish, **changes, "settings": {"mean_embedding": True}}))
+    assert not Path(wish["project"]).exists()

@@ -23,6 +23,6 @@ def pretrained_path(network: str) -> Path:
         raise CheckpointError(
             f"No weights for {network!r} ship with this installation.",
             str(path),
-            "reinstall the package, or give --checkpoint.",
+            f"give a checkpoint, or train one: neuropil train {network} --settings FILE.yaml.",
         )
     return path

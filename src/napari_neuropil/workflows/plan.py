@@ -19,6 +19,7 @@ from napari_neuropil.methods import MethodEntry, method_entry
 from napari_neuropil.methods.settings import MethodSettings
 from napari_neuropil.networks import pretrained_path
 from napari_neuropil.volumes import Volume, check_image, open_volume
+from napari_neuropil.workflows.embedded_image import NETWORK as EMBEDDING_NETWORK
 from napari_neuropil.workflows.requests import SegmentPlan, SegmentRequest
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def resolve(request: SegmentRequest) -> Resolved:
     loaded, spec = load_checkpoint(checkpoint, method.network)
     network = method.module.predictor_of(loaded)
     settings = _validate_settings(method, {**spec.settings, **request.settings})
+    if settings.mean_embedding and method.network != EMBEDDING_NETWORK:
+        pretrained_path(EMBEDDING_NETWORK)  # missing weights are found now, not after the work
     grey, grey_note = find_grey_range(volume, roi, settings.normalisation, invert=settings.invert)
     factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
     grid_shape = pooled_shape(roi.shape, factors)
