@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from napari_neuropil.segmentation.mean_embedding import (
 from napari_neuropil.segmentation.pair_distances import pair_distances
 
 
-def plain_search(segments: np.ndarray, affinities: np.ndarray) -> dict[tuple[int, int], tuple]:
+def plain_search(
+    segments: np.ndarray, affinities: np.ndarray
+) -> dict[tuple[int, int], tuple[Any, ...]]:
     """Return (places, best mean affinity, centroid) of each pair, face by face."""
     faces: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray, float]]] = {}
     for at in product(*(range(n) for n in segments.shape)):
@@ -105,6 +108,47 @@ def test_nothing_touches() -> None:
     assert len(find_candidates(segments, np.ones((3, 2, 3, 3), np.float32))) == 0
     assert len(merge_candidates([Candidates.none(), Candidates.none()])) == 0
     assert len(merge_candidates([])) == 0
+
+
+def test_8_bits_say_the_same() -> None:
+    random = np.random.default_rng(6)
+    segments = random.choice(np.array([0, 3, 5, 2**40], np.uint64), (3, 9, 8))
+    stored = random.integers(0, 256, (3, 3, 9, 8)).astype(np.uint8)
+    found = find_candidates(segments, stored, minimum_places=1, minimum_affinity=0.4)
+    expected = find_candidates(
+        segments, (stored / 255).astype(np.float32), minimum_places=1, minimum_affinity=0.4
+    )
+    assert 0 < len(found) == len(expected)
+    np.testing.assert_array_equal(found.pairs, expected.pairs)
+    np.testing.assert_allclose(found.score, expected.score, rtol=1e-6)
+
+
+def test_places_do_not_run_together_around_the_ends_of_rows() -> None:
+    # The last voxel of a row and the first of the next are neighbours in memory only.
+    segments = np.zeros((2, 2, 6), np.uint64)
+    segments[0, 0, 4:] = [1, 2]
+    segments[0, 1, :2] = [2, 1]
+    affinities = np.ones((3, 2, 2, 6), np.float32)
+    assert find_candidates(segments, affinities).places.tolist() == [2]
+    segments[1, 0, 2:4] = [1, 2]  # touches both, across corners
+    assert find_candidates(segments, affinities, minimum_places=1).places.tolist() == [1]
+    ends = np.zeros((2, 1, 6), np.uint64)
+    ends[0, 0, 4:] = ends[1, 0, :2] = [1, 2]
+    assert find_candidates(ends, np.ones((3, 2, 1, 6), np.float32)).places.tolist() == [2]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_affinity_is_refused(value: float) -> None:
+    segments = np.array([[[1, 2, 2]]], np.uint64)
+    affinities = np.full((3, 1, 1, 3), 0.5, np.float32)
+    affinities[2, 0, 0, 2] = value  # between voxels of one segment: never looked at
+    assert len(find_candidates(segments, affinities, minimum_places=1)) == 1
+    affinities[2, 0, 0, 1] = value
+    with pytest.raises(VolumeFormatError, match="not numbers"):
+        find_candidates(segments, affinities)
+    doubles: Any = np.ones((3, 1, 1, 3))
+    with pytest.raises(VolumeFormatError, match="type float64"):
+        find_candidates(segments, doubles)
 
 
 def test_affinities_of_another_volume_are_refused() -> None:

@@ -283,10 +283,13 @@ def test_what_is_no_affinity_is_refused(value: float) -> None:
         mutex_watershed(affinities, None, offsets=OFFSETS)
 
 
-def test_rounding_just_past_one_is_accepted() -> None:
-    affinities = np.full((12, 2, 3, 3), 1 + 1e-6, np.float32)
-    affinities[3:, 0] = -1e-6
-    assert mutex_watershed(affinities, None, offsets=OFFSETS).max() >= 1
+def test_rounding_past_the_ends_keeps_the_order() -> None:
+    random = np.random.default_rng(0)
+    values = np.array([-1e-4, -1e-6, -0.0, 0.0, 1e-6, 1, 1 + 1e-6, 1 + 1e-4], np.float32)
+    for _ in range(20):
+        affinities = random.choice(values, (12, 2, 5, 6))
+        labels = mutex_watershed(affinities, None, offsets=OFFSETS)
+        np.testing.assert_array_equal(labels, plain_loop(affinities, None, OFFSETS, 3))
 
 
 @pytest.mark.parametrize(

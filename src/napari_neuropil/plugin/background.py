@@ -66,7 +66,9 @@ def _short_turns() -> Iterator[None]:
     """Let the window's thread have the interpreter ten times as often.
 
     Qt gives the interpreter lock away with every call and asks for it back, and by default waits
-    up to 5 ms each time for a thread that computes: drawing one section took most of a second.
+    up to 5 ms each time for a thread that computes. While the queue is built, the window's longest
+    wait was 0.86 and 0.87 s without this, 0.72 and 0.58 s with it (two runs each in turn, two busy
+    cores).
     """
     sys.setswitchinterval(_TURN_SECONDS)
     try:

@@ -38,7 +38,7 @@ MOST_PARTNERS: Final = 4 * MOST_REPULSIVE  # of two lone voxels that join
 USED, TOP, FREE, SPARE, SINK = range(5)
 
 _AHEAD: Final = 32
-_LOAD: Final = 0.7
+_LOAD: Final = 0.75
 
 # Multiplying a power of two by this number puts five bits on top that tell which power it was.
 _SPREAD: Final = 0x077CB531
@@ -54,7 +54,7 @@ class Clusters(NamedTuple):
     parent: NDArray[np.int32]  # (voxels,)
     links: NDArray[np.int32]  # (voxels,) first node of a root's list, or -1
     length: NDArray[np.int32]  # (voxels,) nodes in it
-    table: NDArray[np.int64]  # a power of two; 0 is free
+    table: NDArray[np.int64]  # pairs of roots (a << 32 | b, a < b), and former roots; 0 is free
     nodes: NDArray[np.int32]  # (nodes, 2) partner, next node or -1
     book: NDArray[np.int64]  # (5,)
 
@@ -77,10 +77,10 @@ def _find(parent: NDArray[np.int32], voxel: Number) -> Number:
 def _slot(table: NDArray[np.int64], a: Number, b: Number) -> tuple[Number, Number]:
     """Return the key of a pair and the place where it is or belongs."""
     key = (a << 32) | b if a < b else (b << 32) | a
-    mask = len(table) - 1
-    place = ((key * _MIX) >> 29) & mask
+    size = len(table)
+    place = ((((key * _MIX) >> 32) & 0xFFFFFFFF) * size) >> 32
     while table[place] != 0 and table[place] != key:
-        place = (place + 1) & mask
+        place = place + 1 if place + 1 < size else 0
     return key, place
 
 

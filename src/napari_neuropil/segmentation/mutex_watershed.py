@@ -146,7 +146,7 @@ def _lone_voxels(shape: Sequence[int], mask: NDArray[np.bool_] | None) -> Cluste
         parent,
         links=np.zeros(voxels, np.int32),
         length=np.zeros(voxels, np.int32),
-        table=np.zeros(1 << max(9, (voxels // 2).bit_length()), np.int64),
+        table=np.zeros(voxels // 2 + 4 * MOST_PARTNERS, np.int64),
         nodes=np.empty((voxels // 2 + 4 * MOST_PARTNERS, 2), np.int32),
         book=np.array([0, 0, -1, 0, 0], np.int64),
     )
@@ -239,11 +239,10 @@ def _make_room(clusters: Clusters) -> None:
             )
         nodes.resize((size, 2), refcheck=False)
         return
-    size = len(table)
     pairs = int(clusters.book[TOP] - clusters.book[SPARE]) // 2
-    while 0.45 * size < pairs + int(clusters.length.max()) + 2 * MOST_PARTNERS:
-        size *= 2
-    table.resize(size, refcheck=False)
+    needed = pairs + int(clusters.length.max()) + 2 * MOST_PARTNERS
+    # At most half full, so that it is a while until the next time.
+    table.resize(max(len(table), 2 * needed), refcheck=False)
     table[:] = 0
     refill(clusters)
 
