@@ -63,6 +63,24 @@ def test_devices_that_cannot_be_used_are_greyed(dock: SegmentWidget, qtbot: Any)
     assert dock.method.device.model().item(dock.method.device.findData("cpu")).isEnabled()
 
 
+def test_a_method_without_weights_asks_for_a_file(dock: SegmentWidget, qtbot: Any) -> None:
+    panel = dock.method
+    reason = "No weights for 'voxel-embeddings' ship with this installation."
+    panel.show_facts(
+        {
+            "checkpoints": [
+                {"network": "voxel-embeddings", "path": None, "why_unavailable": reason},
+                {"network": "segneuron", "path": "weights.safetensors"},
+            ]
+        }
+    )
+    assert panel.checkpoint.itemText(0) == "Shipped weights"
+    assert panel.why_not_ready() == ""
+    panel.method.setCurrentIndex(panel.method.findData("voxel-embeddings"))
+    assert panel.checkpoint.itemText(0) == "None shipped: choose a file"
+    assert panel.why_not_ready() == reason
+
+
 def test_each_dock_asks_for_its_devices_itself(
     viewer: Any, fake_cli: Callable[[str], None], qtbot: Any
 ) -> None:

@@ -24,6 +24,7 @@ from napari_neuropil.plugin.source_panel import row_label
 
 _DEVICES: Final = {"auto": "Automatic", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}
 _SHIPPED: Final = "Shipped weights"
+_NONE_SHIPPED: Final = "None shipped: choose a file"
 _OTHER_FILE: Final = "File ..."
 
 
@@ -140,6 +141,7 @@ class MethodPanel(QWidget):
     def _show_checkpoint(self) -> None:
         reason = self._unshipped.get(METHODS[self.method_name].network)
         _set_available(self.checkpoint, 0, reason)
+        self.checkpoint.setItemText(0, _NONE_SHIPPED if reason else _SHIPPED)
         self.changed.emit()
 
     def _on_method_changed(self, _index: int) -> None:
