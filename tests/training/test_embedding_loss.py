@@ -12,6 +12,7 @@ from napari_neuropil.training.embedding_loss import (
     EmbeddingLossSettings,
     embedding_loss,
     embedding_patch_loss,
+    neighbour_loss,
 )
 from napari_neuropil.training.embedding_patches import connected_objects, make_embedding_patch
 
@@ -173,3 +174,46 @@ def test_borders_become_background_before_parts_are_found() -> None:
     small = make_embedding_patch(np.zeros((1, 1, 6), np.float32), labels, smallest=3)
     assert not small.objects.any()
     np.testing.assert_array_equal(small.background, patch.background)
+
+
+def _neighbours(
+    values: NDArray[np.float64],
+    objects: NDArray[np.int64],
+    origins: list[int],
+    offset: tuple[int, int, int],
+) -> float:
+    return float(
+        neighbour_loss(
+            torch.from_numpy(values), torch.from_numpy(objects), torch.tensor(origins), [offset],
+            _PAPER,
+        )
+    )  # fmt: skip
+
+
+def test_neighbours_by_hand() -> None:
+    # Objects 1 1 2 0 3; 3 is another part of the id of 2. One dimension.
+    values = np.array([0.0, 1.0, 1.5, 9.0, 2.0]).reshape(1, 1, 1, 5)
+    objects = np.array([1, 1, 2, 0, 3]).reshape(1, 1, 5)
+    # (1, 1) costs 1, (1, 2) is 0.5 apart and costs 2.5^2; the others touch the background.
+    found = _neighbours(values, objects, [7, 8, 8], (0, 0, 1))
+    assert found == pytest.approx(0.5 * (1 + 2.5**2))
+    assert _neighbours(values, objects, [7, 8, 8], (0, 0, -1)) == pytest.approx(found)
+    # Two steps: (1, 2) with 1.5 apart, (2, 3) of one id does not count.
+    assert _neighbours(values, objects, [7, 8, 8], (0, 0, 2)) == pytest.approx(0.5 * 1.5**2)
+    assert _neighbours(values, objects, [7, 8, 9], (0, 0, 2)) == pytest.approx(
+        0.5 * (1.5**2 + 2.5**2) / 2
+    )
+    assert _neighbours(values, objects, [7, 8, 8], (0, 1, 0)) == 0, "no partner inside"
+    assert _neighbours(values, np.zeros_like(objects), [], (0, 0, 1)) == 0
+
+
+def test_neighbours_have_gradients() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.array([[[1, 1, 2, 2, 0, 1], [3, 3, 2, 2, 0, 1]]], np.uint32)
+    objects, origins = (torch.from_numpy(a) for a in connected_objects(labels))
+    values = torch.from_numpy(rng.normal(0, 0.3, (2, *labels.shape))).requires_grad_()
+
+    def cost(x: torch.Tensor) -> torch.Tensor:
+        return neighbour_loss(x, objects, origins, [(0, 0, -1), (0, -1, 0)], _PAPER)
+
+    assert torch.autograd.gradcheck(cost, (values,))

@@ -15,7 +15,7 @@ from napari_neuropil.networks.mnet import MNet
 from napari_neuropil.training.augmentation import AugmentationSettings
 from napari_neuropil.training.losses import affinity_loss, affinity_patch_loss
 from napari_neuropil.training.patches import LabelledVolume, Patch, PatchSampler, make_patch
-from napari_neuropil.training.trainer import OptimiserSettings, rate_at, train
+from napari_neuropil.training.trainer import OptimiserSettings, rate_at, risen, train
 from napari_neuropil.workflows.train import train_network
 
 _NEAREST = partial(make_patch, offsets=((-1, 0, 0), (0, -1, 0), (0, 0, -1)))
@@ -76,6 +76,11 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> Non
     found = _train(tmp_path / "parts", 6)
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_terms_rise() -> None:
+    terms = {"early": torch.tensor(1.0), "late": torch.tensor(10.0)}
+    assert [float(risen(terms, step, {"late": 4})) for step in (0, 1, 4, 9)] == [1, 3.5, 11, 11]
 
 
 def test_rate_warms_up_and_decays() -> None:

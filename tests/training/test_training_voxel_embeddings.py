@@ -136,6 +136,26 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, words: str) -> None:
         train_network("voxel-embeddings", recipe, tmp_path / "out.safetensors", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ("train_sections: [0, 3], validation_sections: [3, 9]", "only 3 x 40 x 40"),
+        ("train_sections: [0, 8], validation_sections: [8, 10]", "only 2 x 40 x 40"),
+    ],
+)
+def test_fewer_sections_than_the_patch(tmp_path: Path, sections: str, words: str) -> None:
+    for name in ("image", "labels"):
+        np.save(tmp_path / f"{name}.npy", np.ones((10, 40, 40), np.uint8))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "seed: 1\nnetwork: {widths: [4, 8]}\npatch_shape: [4, 32, 32]\nvolumes:\n"
+        "  - {name: v, image: image.npy, labels: labels.npy, voxel_size: [30, 12, 12], "
+        f"{sections}}}\n"
+    )
+    with pytest.raises(SettingsError, match=words):
+        train_network("voxel-embeddings", recipe, tmp_path / "out.safetensors", device="cpu")
+
+
 def test_unknown_methods_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no recipe for 'unet'"):
         train_network("unet", tmp_path / "absent.yaml", tmp_path / "out.safetensors")

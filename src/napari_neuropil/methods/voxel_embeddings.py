@@ -9,9 +9,12 @@ where their mean vectors in one tile agree.
 
 Source: Lee, Lu, Luther, Seung, "Learning and segmenting dense voxel embeddings for 3D neuron
 reconstruction", IEEE TMI 40(12), 2021, sections III and IV. Differences: background is filled
-from the nearest fragment of its section, as the paper does only for its SNEMI3D submission; in
-large volumes the mutex watershed runs block by block, and the pieces are joined across the cut.
-Imports no torch.
+from the nearest fragment of its section, as the paper does only for its SNEMI3D submission.
+
+In large volumes the mutex watershed runs block by block, and the pieces are joined across the cut.
+What that promises: affinities do not depend on the blocks; where they do not contradict each
+other, segments do not either; where they do, a block decides without what lies beyond its halo,
+and the segments may differ from those of one piece. Imports no torch.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def metric_affinities(embeddings: Tensor, offsets: Sequence[Offset], delta: floa
     for channel, offset in enumerate(offsets):
         if any(abs(o) >= n for o, n in zip(offset, shape, strict=True)):
             continue
-        z, y, x = (_overlap(o, n) for o, n in zip(offset, shape, strict=True))
+        z, y, x = (pair_slices(o, n) for o, n in zip(offset, shape, strict=True))
         difference = embeddings[..., z[0], y[0], x[0]] - embeddings[..., z[1], y[1], x[1]]
         distance = difference.abs().sum(dim=1)
         near = (1 - distance / (2 * delta)).clamp(0).square()
@@ -49,7 +49,7 @@ def metric_affinities(embeddings: Tensor, offsets: Sequence[Offset], delta: floa
     return affinities
 
 
-def _overlap(offset: int, length: int) -> tuple[slice, slice]:
+def pair_slices(offset: int, length: int) -> tuple[slice, slice]:
     """Return where both voxels of a pair lie inside: the voxels, and their partners."""
     here = slice(max(0, -offset), length - max(0, offset))
     return here, slice(max(0, offset), length - max(0, -offset))

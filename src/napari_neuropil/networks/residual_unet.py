@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_neuropil.networks.cpu_convolution import Convolution3x3x3
+
 PUBLISHED_WIDTHS: Final = (16, 32, 64, 128, 256)
 DIMENSIONS: Final = 24
 
@@ -53,6 +55,8 @@ class _Convolution(nn.Conv3d):
         if not _onednn_takes(x):
             return super().forward(x)
         one = [1, 1, 1]
+        if self.kernel_size == (3, 3, 3) and self.bias is None and len(x) == 1:
+            return Convolution3x3x3.apply(x, self.weight)  # type: ignore[no-untyped-call,no-any-return]
         if self.kernel_size[0] > 1:
             padding = [k // 2 for k in self.kernel_size]
             return torch.mkldnn_convolution(x, self.weight, self.bias, padding, one, one, 1)

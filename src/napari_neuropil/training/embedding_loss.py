@@ -3,6 +3,8 @@
 Source: Lee et al. 2021 (IEEE TMI 40(12)), section III, after De Brabandere et al. 2017 with the L1
 norm in all terms. Objects that fall apart inside the patch count as several; the means of two
 parts of one object are not pushed apart, since nothing in the patch tells that they differ or not.
+`neighbour_loss` is ours: the same margins for single pairs of voxels, which say where the border
+is; means alone teach that late.
 
 Cost: O(voxels x dimensions) for the means, O(objects^2) memory for the pairs up to
 `PAIR_ROWS` objects; above, rows of pairs are computed again in the backward pass.
@@ -10,6 +12,7 @@ Cost: O(voxels x dimensions) for the means, O(objects^2) memory for the pairs up
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from napari_neuropil.geometry import Offset
+from napari_neuropil.networks.metric_graph import pair_slices
 from napari_neuropil.training.embedding_patches import EmbeddingPatch
 
 PAIR_ROWS: Final = 2048
@@ -36,6 +41,11 @@ class EmbeddingLossSettings(BaseModel):
     external: float = Field(1.0, ge=0, description="Weight of means that are too near.")
     regulariser: float = Field(1e-3, ge=0, description="Weight of the norm of the means.")
     background: float = Field(1.0, ge=0, description="Weight of the background's cross-entropy.")
+    neighbours: float = Field(0.0, ge=0, description="Weight of single pairs of voxels; ours.")
+    neighbour_offsets: tuple[Offset, ...] = Field(
+        ((-1, 0, 0), (-2, 0, 0), (0, -5, 0), (0, 0, -5), (0, -12, 0), (0, 0, -12)),
+        description="Which pairs; nearer ones lie in one object, since borders are background.",
+    )
 
 
 def embedding_loss(
@@ -105,6 +115,51 @@ def _pair_cost(
     return costs.masked_fill(row_origins[:, None] == origins[None], 0).sum()
 
 
+def neighbour_loss(
+    embeddings: Tensor,
+    objects: Tensor,
+    origins: Tensor,
+    offsets: Sequence[Offset],
+    settings: EmbeddingLossSettings,
+) -> Tensor:
+    """Return the cost of pairs of voxels: far apart in one object, near in two.
+
+    The mean over pairs in one object and the mean over pairs in two count the same, however few
+    the latter are; the mean over offsets is returned. Pairs of two parts of one id do not count.
+
+    Parameters
+    ----------
+    embeddings, objects, origins
+        As in `embedding_loss`.
+    offsets : sequence of Offset
+        Neighbour vectors, voxels.
+    settings : EmbeddingLossSettings
+        Margins.
+    """
+    total = embeddings.sum() * 0
+    if len(origins) == 0:
+        return total
+    ids = torch.cat([origins.new_zeros(1), origins])
+    for offset in offsets:
+        if any(abs(o) >= n for o, n in zip(offset, objects.shape, strict=True)):
+            continue
+        pair = [pair_slices(o, n) for o, n in zip(offset, objects.shape, strict=True)]
+        here, there = (tuple(sides) for sides in zip(*pair, strict=True))
+        mine, other = objects[here], objects[there]
+        both = (mine > 0) & (other > 0)
+        same = both & (mine == other)
+        apart = both & (ids[mine] != ids[other])
+        distances = (embeddings[:, *here] - embeddings[:, *there]).abs().sum(dim=0)
+        near = functional.relu(distances - settings.spread).square()
+        far = functional.relu(2 * settings.apart - distances).square()
+        total = total + 0.5 * (_mean_where(near, same) + _mean_where(far, apart))
+    return total / len(offsets)
+
+
+def _mean_where(costs: Tensor, mask: Tensor) -> Tensor:
+    return (costs * mask).sum() / mask.sum().clamp(min=1)
+
+
 def embedding_patch_loss(
     network: nn.Module, patch: EmbeddingPatch, device: torch.device, settings: EmbeddingLossSettings
 ) -> dict[str, Tensor]:
@@ -128,4 +183,10 @@ def embedding_patch_loss(
     embeddings, logits = network.logits(image[None, None])  # type: ignore[operator]
     terms = embedding_loss(embeddings[0], objects, origins, settings)
     entropy = functional.binary_cross_entropy_with_logits(logits[0, 0], background.to(logits))
-    return {**terms, "background": settings.background * entropy}
+    terms["background"] = settings.background * entropy
+    if settings.neighbours:
+        pairs = neighbour_loss(
+            embeddings[0], objects, origins, settings.neighbour_offsets, settings
+        )
+        terms["neighbours"] = settings.neighbours * pairs
+    return terms

@@ -58,6 +58,9 @@ class OptimiserSettings(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     average: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights.")
+    rise: dict[str, int] = Field(
+        {}, description="Terms of the loss that rise from 0, and the steps until they count fully."
+    )
     save_every: int = Field(50, ge=1, description="Steps between saved states.")
     validate_every: int = Field(100, ge=1, description="Steps between validations.")
 
@@ -73,6 +76,13 @@ def rate_at(step: int, settings: OptimiserSettings) -> float:
     decay_steps = max(1, math.ceil(settings.steps * settings.decay))
     left = (settings.steps - step) / decay_steps
     return warm * min(1.0, max(left, 0.0)) if settings.decay else warm
+
+
+def risen(terms: Mapping[str, Tensor], step: int, rise: Mapping[str, int]) -> Tensor:
+    """Return the sum of the terms, those that rise with the share that `step` gives them."""
+    return torch.stack(
+        [t * min(1.0, step / rise[name]) if rise.get(name) else t for name, t in terms.items()]
+    ).sum()
 
 
 def train(
@@ -133,7 +143,7 @@ def train(
                 group["lr"] = settings.learning_rate * rate_at(step, settings)
             terms = loss(network, patch, device)
             optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            risen(terms, step, settings.rise).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             optimiser.step()
             _update_average(average, network, settings.average, step)
@@ -193,7 +203,10 @@ def _update_average(
     decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for name, t in network.state_dict().items():
-            average[name].lerp_(t, 1 - decay)
+            if t.is_floating_point():
+                average[name].lerp_(t, 1 - decay)
+            else:  # batch normalisation counts its batches
+                average[name].copy_(t)
 
 
 def _validate(

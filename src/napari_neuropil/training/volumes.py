@@ -50,6 +50,11 @@ def load_volumes(
     for settings in recipe.volumes:
         image, labels = _read_pair(settings, data_root)
         first, last = settings.train_sections
+        # In plane a patch is mirrored beyond the volume. Any axis of an isotropic volume may be
+        # the section axis of a patch.
+        depth = recipe.patch_shape[0]
+        least = (depth,) * 3 if settings.isotropic else (depth, 1, 1)
+        _check_size(settings.name, image[first:last].shape, least)
         volumes.append(
             LabelledVolume(
                 settings.name, image[first:last], labels[first:last], settings.isotropic,
@@ -64,6 +69,7 @@ def load_volumes(
                     "sections apart from train_sections",
                     "",
                 )
+            _check_size(settings.name, image[first:last].shape, recipe.patch_shape)
             validation += _validation_patches(
                 image[first:last], labels[first:last], recipe.patch_shape, make_patch
             )
@@ -96,6 +102,16 @@ def _read_pair(
         image = boxes.mean(axis=(2, 4)).round().astype(np.uint8)
         labels = labels[:, : y - y % fy : fy, : x - x % fx : fx]
     return image, labels
+
+
+def _check_size(name: str, shape: tuple[int, ...], least: Shape) -> None:
+    if any(n < m for n, m in zip(shape, least, strict=True)):
+        found, wanted = (" x ".join(map(str, s)) for s in (shape, least))
+        raise SettingsError(
+            f"{name}: only {found} voxels (z, y, x) after pooling to learn from.",
+            f"at least {wanted}, for the patch",
+            "make patch_shape smaller, or take more sections.",
+        )
 
 
 def _validation_patches(

@@ -3,7 +3,8 @@
 What the paper does and we do (Lee et al. 2021, section III): the loss of `embedding_loss`, 12 nm
 pixels, warps, misalignments, slips in the image alone, damaged sections, grey values, background
 between objects. What differs: AdamW instead of AMSGrad, a patch of 16 sections, narrower levels,
-averaged weights, one network for several volumes.
+averaged weights, one network for several volumes; the background is learned
+first and pairs of neighbours have a term of their own, or two cores get nowhere.
 """
 
 from __future__ import annotations
