@@ -112,8 +112,23 @@ def _by_network(
             "segments": int(np.unique(project.lookup[1:]).size),
             "stages": project.info.seconds,
             "coverage": plan["coverage"],
+            **_coarse_scores(project, _read(found, data, "labels"), found["factors"]),
             **_decisions(project, _read(found, data, "labels")),
         }
+
+
+def _coarse_scores(
+    project: Project, truth: NDArray[Any], factors: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Return the scores on the pooled grid, as papers give those of AC3 and AC4 at 12 nm."""
+    from napari_neuropil.evaluation import evaluate_segmentation
+
+    if factors == (1, 1, 1):
+        return {}
+    coarse = tuple(slice(None, None, f) for f in factors)
+    segments = project.lookup[np.asarray(project.fragments.array[coarse])]
+    scores = evaluate_segmentation(segments, truth[coarse]).as_dict()
+    return {"coarse": {name: round(float(value), 4) for name, value in scores.items()}}
 
 
 def _decisions(project: Project, truth: NDArray[Any]) -> dict[str, Any]:
@@ -121,7 +136,6 @@ def _decisions(project: Project, truth: NDArray[Any]) -> dict[str, Any]:
 
     A pair of segments is one neuron where both overlap the same label most.
     """
-    from napari_neuropil.segmentation.metric_offsets import HALF_WAY
     from napari_neuropil.workflows.joining import Joins
 
     joins = Joins.read(project.path)
@@ -139,7 +153,7 @@ def _decisions(project: Project, truth: NDArray[Any]) -> dict[str, Any]:
             overlap.setdefault(segment, {})[label] = count
     best = {segment: max(labels, key=labels.__getitem__) for segment, labels in overlap.items()}
     same = np.array([best.get(a, -1) == best.get(b, -2) for a, b in joins.pairs.tolist()], bool)
-    joined = joins.distance < HALF_WAY
+    joined = joins.distance < project.info.plan["settings"]["join_distance"]
     hits = int((same & joined).sum())
     edges = np.append(np.arange(0, 6.5, 0.5), np.inf)
     return {
@@ -157,6 +171,7 @@ def _lookup_before(project: Project) -> NDArray[np.uint64]:
     """Partition again, as the run did before it joined."""
     from napari_neuropil.blockwise import Ledger
     from napari_neuropil.methods import method_entry
+    from napari_neuropil.methods.cut import Cut
 
     method = method_entry(project.info.method)
     settings = method.settings_class(**project.info.plan["settings"])
@@ -167,7 +182,7 @@ def _lookup_before(project: Project) -> NDArray[np.uint64]:
     ]
     count = project.info.fragment_count
     block_of = np.searchsorted(last, np.arange(count + 1))
-    return method.module.segments_of(project.rag, count, settings, block_of)
+    return method.module.segments_of(project.rag, count, settings, Cut(block_of))
 
 
 def _untrained(folder: Path) -> str:

@@ -8,6 +8,7 @@ import pytest
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.geometry import Shape, VoxelSize
 from napari_neuropil.methods import METHODS, method_entry
+from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.segneuron import (
     SegNeuronSettings,
     edge_affinities,
@@ -72,7 +73,7 @@ def test_two_cells_stay_two(partition: str) -> None:
     fragments = fragments_of(stored, settings)
     rag = build_rag(fragments, edge_affinities(stored))
     lookup = segments_of(
-        rag, int(fragments.max()), settings, np.zeros(int(fragments.max()) + 1, np.int64)
+        rag, int(fragments.max()), settings, Cut(np.zeros(int(fragments.max()) + 1, np.int64))
     )
     segments = lookup[fragments]
     assert np.unique(segments[:, :, :18]).size == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.voxel_embeddings import (
     VoxelEmbeddingsSettings,
     edge_affinities,
@@ -82,6 +83,6 @@ def test_pieces_are_joined_across_blocks_only() -> None:
         np.array([0.9, 0.9, 0.4], np.float32),
     )
     block_of = np.array([0, 0, 0, 1, 1])
-    lookup = segments_of(rag, 4, VoxelEmbeddingsSettings(), block_of)
+    lookup = segments_of(rag, 4, VoxelEmbeddingsSettings(), Cut(block_of))
     # 1 and 2 lie in one block: the mutex watershed kept them apart. 2 and 4 attract too little.
     assert lookup.tolist() == [0, 1, 2, 1, 4]

@@ -117,12 +117,15 @@ def test_segments_are_read_only_where_looked_at() -> None:
 
 def test_affinities_round_to_eight_bits(tmp_path: Path) -> None:
     store = AffinityStore.create(
-        tmp_path / "a.zarr", 2, (4, 6, 6), (4, 4, 4), VoxelSize(30, 12, 12)
+        tmp_path / "a.zarr", ("first", "second"), (4, 6, 6), (4, 4, 4), VoxelSize(30, 12, 12)
     )
     values = np.random.default_rng(0).random((2, 2, 3, 3), dtype=np.float32)
     roi = Roi((1, 2, 3), (3, 5, 6))
     store.write(roi, values)
     again = AffinityStore.open(tmp_path / "a.zarr")
     np.testing.assert_allclose(again.read(roi) / 255, values, atol=0.5 / 255 + 1e-6)
+    assert again.names == ("first", "second")
+    again.array.attrs["channels"] = "nonsense"
+    assert again.names == ("channel 0", "channel 1")
     with pytest.raises(ProjectError):
         AffinityStore.open(tmp_path / "nothing.zarr")

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_neuropil.errors import CancelledError, CheckpointError, ProjectError
+from napari_neuropil.errors import (
+    CancelledError,
+    CheckpointError,
+    OutputError,
+    ProjectError,
+    SettingsError,
+)
 from napari_neuropil.geometry import Roi
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
 from napari_neuropil.networks.residual_unet import ResidualUNet
@@ -21,7 +27,7 @@ from napari_neuropil.segmentation.metric_offsets import OFFSETS
 from napari_neuropil.workflows.distances import measure_distances
 from napari_neuropil.workflows.joining import Joins
 from napari_neuropil.workflows.requests import Progress, SegmentRequest
-from napari_neuropil.workflows.segment import segment
+from napari_neuropil.workflows.segment import run_stages, segment
 
 
 @pytest.fixture(scope="module")
@@ -168,4 +174,67 @@ def test_missing_weights_are_found_before_the_work(
     changes = {"method": "segneuron", "checkpoint": str(tiny_checkpoint)}
     with pytest.raises(CheckpointError, match="train voxel-embeddings"):
         segment(SegmentRequest(**{**wish, **changes, "settings": {"mean_embedding": True}}))
+    assert not Path(wish["project"]).exists()
+
+
+def test_stages_run_alone_and_the_rest_again(wish: dict[str, Any]) -> None:
+    whole = segment(SegmentRequest(**{**wish, "project": wish["project"] + "2"}))
+    heard: list[str] = []
+
+    def listen(progress: Progress) -> None:
+        heard.append(progress.stage)
+
+    path = run_stages(SegmentRequest(**wish, until="fragments"), report=listen)
+    assert set(heard) == {"affinities", "fragments"}
+    with pytest.raises(ProjectError):
+        Project.open(path)
+    resumed = segment(SegmentRequest(**wish, resume=True))
+    np.testing.assert_array_equal(resumed.lookup, whole.lookup)
+
+    heard.clear()
+    other = {**wish["settings"], "smallest_fragment": 300, "mean_embedding": False}
+    again = segment(SegmentRequest(**{**wish, "settings": other}, again=True), report=listen)
+    assert heard.count("affinities") == 1, "only told that all blocks are done"
+    assert again.info.fragment_count < whole.info.fragment_count
+    assert again.info.plan["settings"]["smallest_fragment"] == 300
+    assert not (again.path / "candidates.npz").exists()
+    np.testing.assert_array_equal(_affinities(again), _affinities(whole))
+    back = segment(SegmentRequest(**wish, again=True))
+    np.testing.assert_array_equal(back.lookup, whole.lookup)
+    assert back.info.fingerprint == whole.info.fingerprint
+
+
+def test_again_keeps_edits_and_asks_for_the_same_network(wish: dict[str, Any]) -> None:
+    with pytest.raises(ProjectError, match="no project"):
+        segment(SegmentRequest(**wish, again=True))
+    project = segment(SegmentRequest(**wish))
+    other = {**wish["settings"], "overlap": 0.5}
+    with pytest.raises(ProjectError, match="overlap"):
+        segment(SegmentRequest(**{**wish, "settings": other}, again=True))
+    with ProofreadingSession.open(project.path) as session:
+        first, second = (int(s) for s in session.segment_ids()[:2])
+        session.annotate(first, comment="mine")
+        assert second
+    with pytest.raises(OutputError, match="1 notes"):
+        segment(SegmentRequest(**wish, again=True))
+    assert Project.open(project.path).info.fragment_count == project.info.fragment_count
+
+
+def test_again_needs_a_finished_network(wish: dict[str, Any]) -> None:
+    wish["block_shape"] = (8, 32, 32)
+    seen = 0.0
+
+    def listen(progress: Progress) -> None:
+        nonlocal seen
+        seen = progress.done
+
+    with pytest.raises(CancelledError):
+        segment(SegmentRequest(**wish), report=listen, cancelled=lambda: seen >= 2)
+    with pytest.raises(ProjectError, match="--resume first"):
+        segment(SegmentRequest(**wish, again=True))
+
+
+def test_segments_are_not_returned_before_they_exist(wish: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="until"):
+        segment(SegmentRequest(**wish, until="contacts"))
     assert not Path(wish["project"]).exists()

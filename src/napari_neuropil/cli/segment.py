@@ -66,6 +66,17 @@ def segment(  # noqa: PLR0913 - a command's parameters are its options
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a project that exists.")
     ] = False,
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="STAGE",
+            help="Stop after affinities, fragments or contacts; --resume goes on from there.",
+        ),
+    ] = "segments",
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Keep what the network said; do the rest anew, see --set."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
     ] = False,
@@ -82,12 +93,16 @@ def segment(  # noqa: PLR0913 - a command's parameters are its options
         device=device.value,
         resume=resume,
         overwrite=overwrite,
+        until=until,
+        again=again,
     )
     from napari_neuropil.cli.reporting import reporting
 
     with reporting(as_json=as_json) as reporter:
         # Here, so that what these imports may print does not reach the reader of --json.
         from napari_neuropil.workflows.plan import plan_segmentation
+        from napari_neuropil.workflows.requests import LAST_STAGE
+        from napari_neuropil.workflows.segment import run_stages
         from napari_neuropil.workflows.segment import segment as run_segmentation
 
         if dry_run:
@@ -100,6 +115,14 @@ def segment(  # noqa: PLR0913 - a command's parameters are its options
             reporter.plan(plan)
 
         start = time.perf_counter()
+        if request.until != LAST_STAGE:
+            path = run_stages(request, report=reporter.progress, planned=show_plan)
+            reporter.done(
+                project=str(path),
+                finished=request.until,
+                seconds=round(time.perf_counter() - start, 1),
+            )
+            return
         result = run_segmentation(request, report=reporter.progress, planned=show_plan)
         for message in result.info.notices:
             if message not in told:

@@ -219,9 +219,7 @@ class Predictor:
 
     def _pass(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one forward pass on (B, Z, Y, X), padded to what the network can pool."""
-        padding = [(0, 0), (0, 0)] + [
-            (0, max(_SMALLEST_PASS - n, -n % _MULTIPLE)) for n in grey.shape[2:]
-        ]
+        padding = [(0, 0), (0, 0), *((0, self._missing(n)) for n in grey.shape[2:])]
         padded = np.pad(grey, padding, mode="symmetric") if np.any(padding) else grey
         x = torch.from_numpy(np.ascontiguousarray(padded))[:, None].to(self.device)
         if self.plan.channels_last:
@@ -235,6 +233,10 @@ class Predictor:
         if self.channels is not None:
             joined = joined[:, self.channels]
         return joined[..., : grey.shape[2], : grey.shape[3]].cpu().numpy()
+
+    def _missing(self, length: int) -> int:
+        """Return the pixels that a tile's y or x lacks."""
+        return max(_SMALLEST_PASS - length, -length % _MULTIPLE)
 
     def _shrink(self, cause: Exception) -> None:
         plan = self.plan

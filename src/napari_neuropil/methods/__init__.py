@@ -8,7 +8,7 @@ from typing import Final
 
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.geometry import Shape
-from napari_neuropil.methods import segneuron, voxel_embeddings
+from napari_neuropil.methods import agq, segneuron, voxel_embeddings
 from napari_neuropil.methods.settings import MethodSettings
 
 
@@ -30,13 +30,17 @@ class MethodEntry:
         What a user may change.
     module : module
         Has `settle`, `view_count`, `working_factors`, `predictor_of`, `kept_channels`,
-        `fragment_halo`, `fragments_of`, `edge_affinities` and `segments_of`, the steps that
-        `workflows.segment` runs.
+        `channel_names`, `fragment_halo`, `fragments_of`, `edge_affinities` and `segments_of`, the
+        steps that `workflows.segment` runs.
     block_shape : Shape
         Unit of work on the network's grid; a multiple of the stored chunks at any pooling. It
         bounds memory, so a method with more channels has smaller blocks.
     margin : Shape
         Outermost voxels of a tile that the network cannot answer for.
+    windows : bool
+        Whether each block is one pass of the network, whose labels mean nothing elsewhere, rather
+        than many tiles that are blended. Then the module has `block_shape_of` and
+        `label_channel` too, and `block_shape` does not count.
     """
 
     name: str
@@ -47,6 +51,7 @@ class MethodEntry:
     module: ModuleType
     block_shape: Shape = (32, 768, 768)
     margin: Shape = (0, 0, 0)
+    windows: bool = False
 
 
 METHODS: Final[dict[str, MethodEntry]] = {
@@ -68,6 +73,16 @@ METHODS: Final[dict[str, MethodEntry]] = {
         module=voxel_embeddings,
         block_shape=(32, 512, 512),
         margin=(2, 5, 5),
+    ),
+    "agq": MethodEntry(
+        name="agq",
+        title="AGQ",
+        description="Affinity-guided queries: the network gives each voxel to a neuron, block by "
+        "block, and blocks are joined where they agree.",
+        network="agq",
+        settings_class=agq.AgqSettings,
+        module=agq,
+        windows=True,
     ),
 }
 

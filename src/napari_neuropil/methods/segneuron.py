@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_neuropil.geometry import Offset, Shape, VoxelSize
+from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.resampling import ANISOTROPIC
 from napari_neuropil.methods.resampling import working_factors as working_factors
 from napari_neuropil.methods.settings import ADVANCED, MethodSettings
+from napari_neuropil.project.affinities import NEAREST_NAMES
 from napari_neuropil.segmentation.agglomeration import (
     MeanAffinitySettings,
     MulticutSettings,
@@ -190,6 +192,11 @@ def kept_channels(offsets: Sequence[Offset]) -> list[int]:
     return [*(tuple(offsets).index(offset) for offset in NEAREST), len(offsets)]
 
 
+def channel_names() -> tuple[str, ...]:
+    """Return what each of the kept channels is."""
+    return (*NEAREST_NAMES, "foreground")
+
+
 def fragments_of(stored: NDArray[np.uint8], settings: SegNeuronSettings) -> NDArray[np.uint64]:
     """Return fragments 1 ... n of one block.
 
@@ -216,7 +223,7 @@ def segments_of(
     rag: Rag,
     fragment_count: int,
     settings: SegNeuronSettings,
-    block_of: NDArray[np.int64],
+    cut: Cut,
 ) -> NDArray[np.uint64]:
     """Return the lookup fragment -> segment, uint64 (fragment_count + 1,)."""
     return agglomerate(rag, fragment_count, settings.agglomeration())

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_neuropil.segmentation.metric_offsets import HALF_WAY
+
 ADVANCED: Final[dict[str, Any]] = {"advanced": True}
 """Marks a field that forms fold away."""
 
@@ -47,4 +49,13 @@ class MethodSettings(BaseModel):
         title="Join by mean embedding",
         description="Afterwards join segments that touch in several places and whose mean voxel "
         "embeddings agree there. Takes the shipped embedding network.",
+    )
+    join_distance: float = Field(
+        HALF_WAY,
+        gt=0,
+        le=24,
+        title="Join distance",
+        description="Segments are joined where the L1 distance of their mean embeddings is less; "
+        "1.5 is the paper's.",
+        json_schema_extra=ADVANCED,
     )

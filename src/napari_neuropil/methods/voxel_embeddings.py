@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_neuropil.geometry import Offset, Shape, VoxelSize
+from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.resampling import working_factors
 from napari_neuropil.methods.settings import ADVANCED, MethodSettings
 from napari_neuropil.segmentation.crumbs import fill_sections, without_crumbs
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VoxelEmbeddingsSettings",
+    "channel_names",
     "edge_affinities",
     "fragment_halo",
     "fragments_of",
@@ -132,6 +134,11 @@ def kept_channels(offsets: Sequence[Offset]) -> list[int]:
     return list(range(len(OFFSETS) + 1))
 
 
+def channel_names() -> tuple[str, ...]:
+    """Return what each of the kept channels is."""
+    return (*(f"affinity {z:+d} {y:+d} {x:+d}" for z, y, x in OFFSETS), "foreground")
+
+
 def fragment_halo(settings: VoxelEmbeddingsSettings) -> Shape:
     """Return the voxels around a block that its mutex watershed sees."""
     return _HALO
@@ -168,7 +175,7 @@ def segments_of(
     rag: Rag,
     fragment_count: int,
     settings: VoxelEmbeddingsSettings,
-    block_of: NDArray[np.int64],
+    cut: Cut,
 ) -> NDArray[np.uint64]:
     """Return the lookup fragment -> segment, uint64 (fragment_count + 1,).
 
@@ -183,12 +190,10 @@ def segments_of(
         Number of fragments.
     settings : VoxelEmbeddingsSettings
         The threshold.
-    block_of : ndarray of int64, (fragment_count + 1,)
+    cut : Cut
         The block each fragment was cut in.
     """
     from napari_neuropil.segmentation.mean_embedding import join_pairs
 
-    ends = rag.contacts.astype(np.intp)
-    across = block_of[ends[:, 0]] != block_of[ends[:, 1]]
-    joined = rag.contacts[across & (rag.score > settings.stitch_threshold)]
+    joined = rag.contacts[cut.across(rag.contacts) & (rag.score > settings.stitch_threshold)]
     return join_pairs(np.arange(fragment_count + 1, dtype=np.uint64), joined)

@@ -31,6 +31,7 @@ from napari_neuropil.plugin.project_panel import ProjectPanel
 from napari_neuropil.plugin.proofread_controller import ProofreadController
 from napari_neuropil.plugin.queue_panel import QueuePanel
 from napari_neuropil.plugin.segments_panel import SegmentsPanel
+from napari_neuropil.plugin.stored_view import StoredView
 
 if TYPE_CHECKING:
     from napari_neuropil.errors import EditRejectedError
@@ -64,6 +65,7 @@ class ProofreadWidget(QWidget):
         self.measure = MeasurePanel(self.controller)
         self.mesh = MeshView(self.controller)
         self.colours = ColourView(self.controller)
+        self.stored = StoredView(self.controller)
         self.tabs = QTabWidget()
         self.message = QLabel()
         self.force_button = QPushButton("Do it anyway")
@@ -114,6 +116,7 @@ class ProofreadWidget(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.mesh)
         layout.addWidget(self.colours)
+        layout.addWidget(self.stored)
         row = QHBoxLayout()
         self.message.setWordWrap(True)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -7,8 +7,9 @@ the network knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import zarr
@@ -16,6 +17,12 @@ from numpy.typing import NDArray
 
 from napari_neuropil.errors import OutputError, ProjectError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
+
+NEAREST_NAMES: Final = ("affinity z", "affinity y", "affinity x")
+"""Channels of the nearest neighbours below, left of and above a voxel."""
+
+LABELS_NAME: Final = "query"
+"""Channel of labels, which are no probabilities."""
 
 
 class AffinityStore:
@@ -32,9 +39,20 @@ class AffinityStore:
 
     @classmethod
     def create(
-        cls, path: Path, channels: int, shape: Shape, chunks: Shape, voxel_size: VoxelSize
+        cls, path: Path, names: Sequence[str], shape: Shape, chunks: Shape, voxel_size: VoxelSize
     ) -> AffinityStore:
         """Make an empty store, replacing what an unfinished run left.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the array.
+        names : sequence of str
+            What each channel is.
+        shape, chunks : Shape
+            Of a channel.
+        voxel_size : VoxelSize
+            Of the grid, nm.
 
         Raises
         ------
@@ -44,12 +62,12 @@ class AffinityStore:
         try:
             array = zarr.create_array(
                 store=str(path),
-                shape=(channels, *shape),
+                shape=(len(names), *shape),
                 chunks=(1, *(min(c, n) for c, n in zip(chunks, shape, strict=True))),
                 dtype="uint8",
                 overwrite=True,
             )
-            array.attrs.update({"voxel_size_nm": list(voxel_size)})
+            array.attrs.update({"voxel_size_nm": list(voxel_size), "channels": list(names)})
         except OSError as error:
             raise OutputError(
                 f"{path} cannot be written: {error}", "a folder that can be written", ""
@@ -79,6 +97,17 @@ class AffinityStore:
         """Shape of the network's grid."""
         _, z, y, x = self.array.shape
         return int(z), int(y), int(x)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each channel is; stores of older versions say it by their number only."""
+        count = int(self.array.shape[0])
+        names = self.array.attrs.get("channels")
+        if isinstance(names, list) and len(names) == count:
+            return tuple(str(name) for name in names)
+        if count in (3, 4):
+            return (*NEAREST_NAMES, "foreground")[:count]
+        return tuple(f"channel {index}" for index in range(count))
 
     def write(self, roi: Roi, values: NDArray[np.float32]) -> None:
         """Store probabilities in [0, 1], (C, Z, Y, X), rounded to 1/255."""

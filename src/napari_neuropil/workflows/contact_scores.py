@@ -19,7 +19,7 @@ from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import VolumeFormatError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange, find_grey_range
-from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.project.affinities import NEAREST_NAMES, AffinityStore
 from napari_neuropil.project.fragment_table import whole_chunks
 from napari_neuropil.segmentation.darkness import (
     affinities_from_depth,
@@ -104,7 +104,7 @@ class GivenAffinities:
         """
         shape = self._volume.shape
         store = AffinityStore.create(
-            path, _AXES, shape, _STORE_CHUNKS, voxel_size.scaled(self._factors)
+            path, NEAREST_NAMES, shape, _STORE_CHUNKS, voxel_size.scaled(self._factors)
         )
         blocks = split_blocks(shape, whole_chunks(shape, _STORE_CHUNKS, _COPY_VOXELS))
         report(0, len(blocks))

@@ -25,7 +25,6 @@ from napari_neuropil.segmentation.mean_embedding import (
     join,
     merge_candidates,
 )
-from napari_neuropil.segmentation.metric_offsets import HALF_WAY
 from napari_neuropil.workflows.embedded_image import EmbeddedImage
 
 CANDIDATES: Final = "candidates.npz"
@@ -132,6 +131,7 @@ def join_by_embedding(
     labels: Callable[[Roi], NDArray[np.uint64]],
     lookup: NDArray[np.uint64],
     report: Callable[[int, int], None],
+    threshold: float,
 ) -> NDArray[np.uint64]:
     """Return the lookup after pairs whose mean embeddings agree were joined.
 
@@ -149,6 +149,8 @@ def join_by_embedding(
         As the partition made it.
     report : callable
         Called with (pairs done, in all); may raise to stop.
+    threshold : float
+        Largest L1 distance of what is joined.
     """
     joins = _begin(project, found, image.checkpoint_sha256)
     open_rows = np.flatnonzero(~joins.measured)
@@ -162,7 +164,7 @@ def join_by_embedding(
     image.distances(
         labels, joins.pairs[open_rows], joins.location[open_rows], report=report, measured=keep
     )
-    return join(lookup, joins.pairs, joins.distance, threshold=HALF_WAY)
+    return join(lookup, joins.pairs, joins.distance, threshold=threshold)
 
 
 def _begin(project: Path, found: Candidates, sha256: str) -> Joins:

@@ -126,14 +126,18 @@ def resolve(request: SegmentRequest) -> Resolved:
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     tiling = replace(tiling, views=views, margin=method.margin)
-    block_shape = request.block_shape or method.block_shape
+    block_shape = _block_shape(request, method, tiling, settings)
     channels = len(method.module.kept_channels(spec.offsets))
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
     passes, computed = 0, 0
     for view in VIEWS[:views]:
         tile = turned_tile(tiling.tile_shape, view)
         margin = turned_tile(method.margin, view)
-        count = count_passes(grid_shape, block_shape, tile, overlap, margin)
+        count = (
+            blocks
+            if method.windows
+            else count_passes(grid_shape, block_shape, tile, overlap, margin)
+        )
         passes += count
         computed += count * math.prod(min(n, t) for n, t in zip(grid_shape, tile, strict=True))
     voxels = math.prod(grid_shape)
@@ -204,6 +208,21 @@ def _open_image(request: SegmentRequest) -> tuple[Volume, Roi, VoxelSize]:
             "give it, for example --voxel-size 29,6,6.",
         )
     return volume, roi, volume.voxel_size
+
+
+def _block_shape(
+    request: SegmentRequest, method: MethodEntry, tiling: TilingPlan, settings: MethodSettings
+) -> Shape:
+    if not method.windows:
+        return request.block_shape or method.block_shape
+    if request.block_shape is not None:
+        raise SettingsError(
+            f"Blocks of {request.block_shape} for {method.name}.",
+            f"none: a block is one window of the network, {tiling.tile_shape} voxels",
+            "leave --block-shape out; --overlap sets how far windows reach into each other.",
+        )
+    shape: Shape = method.module.block_shape_of(tiling.tile_shape, settings)
+    return shape
 
 
 def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> MethodSettings:

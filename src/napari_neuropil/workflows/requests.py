@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_neuropil.geometry import Shape
+
+Stage = Literal["affinities", "fragments", "contacts", "segments"]
+"""The stages of a segmentation, in this order."""
+
+LAST_STAGE: Final[Stage] = "segments"
 
 
 class SegmentRequest(BaseModel):
@@ -30,6 +35,14 @@ class SegmentRequest(BaseModel):
     )
     resume: bool = Field(default=False, description="Go on with an unfinished project.")
     overwrite: bool = Field(default=False, description="Replace an existing project.")
+    until: Stage = Field(
+        LAST_STAGE, description="The last stage that runs; the project stays unfinished before."
+    )
+    again: bool = Field(
+        default=False,
+        description="Keep what the network said in a project that exists, and do the rest anew, "
+        "with other settings perhaps.",
+    )
 
 
 class SegmentPlan(BaseModel):

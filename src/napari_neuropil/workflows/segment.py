@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,32 +21,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.blockwise import Block, Ledger, run_blocks, split_blocks
-from napari_neuropil.errors import CancelledError, OutputError, ProjectError
+from napari_neuropil.errors import CancelledError, OutputError, ProjectError, SettingsError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange
 from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_roi
+from napari_neuropil.methods.cut import Cut
 from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.project.fragment_table import fragment_table
 from napari_neuropil.project.project import read_rag, write_rag
 from napari_neuropil.segmentation.lookup import relabel_compact
 from napari_neuropil.segmentation.rag import Rag, build_rag, merge_rags
+from napari_neuropil.segmentation.window_agreement import WindowLabels, contact_agreement
 from napari_neuropil.volumes import create_volume, reopen_volume
 from napari_neuropil.workflows.embedded_image import NETWORK as EMBEDDING_NETWORK
 from napari_neuropil.workflows.embedded_image import EmbeddedImage
 from napari_neuropil.workflows.joining import candidates_of, join_by_embedding
 from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk, resolve
-from napari_neuropil.workflows.requests import Progress, Report, SegmentPlan, SegmentRequest
+from napari_neuropil.workflows.requests import (
+    LAST_STAGE,
+    Progress,
+    Report,
+    SegmentPlan,
+    SegmentRequest,
+)
 from napari_neuropil.workflows.results import refuse_edited
+from napari_neuropil.workflows.same_run import begin_again, check_same_run
+from napari_neuropil.workflows.windows import WindowStore, labels_of_fragments
 
 _LEAST_FOREGROUND = 0.4
 """What the paper takes as foreground: at most 0.6 background."""
-
-_SAME_RUN = {
-    "shape", "voxel_size", "roi", "factors", "tile_shape", "overlap", "block_shape",
-    "grey_range", "checkpoint_sha256", "settings",
-}  # fmt: skip
-"""What must agree for a run to go on with another's blocks."""
 
 
 def segment(
@@ -76,7 +81,38 @@ def segment(
     Raises
     ------
     NeuropilError
-        Bad input, an existing project, no space; `CancelledError` if `cancelled` said so.
+        Bad input, an existing project, no space, a wish for some stages only (see `run_stages`);
+        `CancelledError` if `cancelled` said so.
+    """
+    if request.until != LAST_STAGE:
+        raise SettingsError(
+            f"until = {request.until}: no segments come of it.",
+            f"until = {LAST_STAGE}",
+            "call run_stages.",
+        )
+    path = run_stages(request, report=report, cancelled=cancelled, planned=planned)
+    project = Project.open(path)
+    # Measured now, so that opening the project for proofreading does not wait for it.
+    fragment_table(
+        project,
+        report=lambda done, total: report(Progress(stage="sizes", done=done, total=total)),
+    )
+    return project
+
+
+def run_stages(
+    request: SegmentRequest,
+    *,
+    report: Report = lambda _progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    planned: Callable[[SegmentPlan], None] = lambda _plan: None,
+) -> Path:
+    """Run the stages up to `request.until`; parameters and errors as `segment`.
+
+    Returns
+    -------
+    Path
+        The project, unfinished unless the last stage was run.
     """
     resolved = resolve(request)
     planned(resolved.plan)
@@ -94,10 +130,11 @@ class _Run:
         self.cancelled = cancelled
         self.notices = list(self.plan.notices)
         self.blocks = split_blocks(self.plan.grid_shape, self.plan.block_shape)
+        self.windows = WindowStore(self.path / "blocks" / "windows")
         self.seconds: dict[str, float] = {}
         self.channels = resolved.method.module.kept_channels(resolved.spec.offsets)
 
-    def run(self) -> Project:
+    def run(self) -> Path:
         self._open_folder()
         for name, stage in (
             ("affinities", self._predict),
@@ -108,19 +145,22 @@ class _Run:
             begin = time.perf_counter()
             stage()
             self.seconds[name] = round(time.perf_counter() - begin, 2)
-        self._finish()
-        project = Project.open(self.path)
-        # Measured now, so that opening the project for proofreading does not wait for it.
-        fragment_table(project, report=lambda done, total: self._tell("sizes", done, total))
-        return project
+            if name == self.plan.request.until:
+                break
+        if self.plan.request.until == LAST_STAGE:
+            self._finish()
+        return self.path
 
     # folder and stores
 
     def _open_folder(self) -> None:
         request = self.plan.request
         if self.path.exists() and any(self.path.iterdir() if self.path.is_dir() else [self.path]):
-            if request.resume:
-                self._check_same_run()
+            if request.again:
+                begin_again(self.path, self.plan, len(self.blocks))
+                write_info(self.path, self._info("unfinished"))
+            elif request.resume:
+                check_same_run(self.path, self.plan)
             elif request.overwrite:
                 read_info(self.path)  # refuses to delete what is no project
                 refuse_edited(self.path)
@@ -129,8 +169,15 @@ class _Run:
                 raise OutputError(
                     f"{self.path} exists.",
                     "a folder that does not exist yet",
-                    "choose another name, --resume an unfinished run, or --overwrite it.",
+                    "choose another name, --resume an unfinished run, --overwrite it, or do what "
+                    "follows the network --again.",
                 )
+        elif request.again:
+            raise ProjectError(
+                f"There is no project {self.path} to begin again.",
+                "a project in which the network has finished",
+                "leave --again out.",
+            )
         check_disk(self.plan, self.path.absolute())
         voxel_size = VoxelSize(*self.plan.voxel_size)
         grid = voxel_size.scaled(self.plan.factors)
@@ -149,7 +196,11 @@ class _Run:
             self.fragments = reopen_volume(stores[1])
         else:
             self.affinities = AffinityStore.create(
-                stores[0], len(self.channels), self.plan.grid_shape, CHUNK_SHAPE, grid
+                stores[0],
+                self.resolved.method.module.channel_names(),
+                self.plan.grid_shape,
+                CHUNK_SHAPE,
+                grid,
             )
             self.fragments = create_volume(
                 stores[1], roi.shape, "uint64", voxel_size,
@@ -157,20 +208,6 @@ class _Run:
             )  # fmt: skip
             (self.path / "blocks").mkdir(exist_ok=True)
             (self.path / "blocks" / "begun").touch()
-
-    def _check_same_run(self) -> None:
-        info = read_info(self.path)
-        old = SegmentPlan.model_validate(info.plan)
-        ours, theirs = (p.model_dump(include=_SAME_RUN) for p in (self.plan, old))
-        ours["image"], theirs["image"] = self.plan.request.image, old.request.image
-        different = [k for k in ours if ours[k] != theirs[k]]
-        if different:
-            facts = "; ".join(f"{k} was {theirs[k]} and is {ours[k]}" for k in different)
-            raise ProjectError(
-                f"{self.path} was begun otherwise: {facts}.",
-                "the same image, roi and settings",
-                "repeat the first command with --resume added, or choose another folder.",
-            )
 
     def _translation(self) -> tuple[float, float, float]:
         z, y, x = (
@@ -188,8 +225,10 @@ class _Run:
 
     def _predict(self) -> None:
         from napari_neuropil.inference.predict import Predictor
+        from napari_neuropil.inference.windows import WindowPredictor
 
-        predictor = Predictor(
+        kind = WindowPredictor if self.resolved.method.windows else Predictor
+        predictor = kind(
             self.resolved.network, self.resolved.tiling, self.channels, self.notices.append
         )
         grey, shape = GreyRange(*self.plan.grey_range), self.plan.grid_shape
@@ -210,11 +249,18 @@ class _Run:
                 self._check_cancelled()
                 self._tell("affinities", before + done / total, len(self.blocks))
 
+            if isinstance(predictor, WindowPredictor):
+                predictor.keep = partial(self._keep_window, block)
             values = predictor.predict(item[1], item[0], block.roi, shape, report=report)
             self.affinities.write(block.roi, values)
             return {}
 
         self._run_blocks("affinities", read, work, ledger)
+
+    def _keep_window(self, block: Block, window: Roi, values: NDArray[np.float32]) -> None:
+        stored = np.round(values * 255).astype(np.uint8)
+        labels = self.resolved.method.module.label_channel(stored)
+        self.windows.write(block.index, WindowLabels(window, labels))
 
     def _cut_fragments(self) -> None:
         module, settings = self.resolved.method.module, self.resolved.settings
@@ -265,7 +311,7 @@ class _Run:
         self._tell("segments", 0, 1)
         rag = merge_rags(read_rag(self._partial_rag(block.index)) for block in self.blocks)
         lookup = self.resolved.method.module.segments_of(
-            rag, self._fragment_count(), self.resolved.settings, self._block_of()
+            rag, self._fragment_count(), self.resolved.settings, self._cut(rag)
         )
         if self.resolved.settings.mean_embedding:
             lookup = self._join_by_embedding(lookup)
@@ -297,7 +343,9 @@ class _Run:
             self._check_cancelled()
             self._tell("segments", done / max(1, total), 1)
 
-        return join_by_embedding(self.path, found, image, labels, lookup, report)
+        return join_by_embedding(
+            self.path, found, image, labels, lookup, report, self.resolved.settings.join_distance
+        )
 
     def _touching(
         self, lookup: NDArray[np.uint64]
@@ -349,6 +397,20 @@ class _Run:
             int((ledger.result_of(block.index) or {"last": 0})["last"]) for block in self.blocks
         ]
         return np.searchsorted(last, np.arange(self._fragment_count() + 1))
+
+    def _cut(self, rag: Rag) -> Cut:
+        block_of = self._block_of()
+        if not self.resolved.method.windows:
+            return Cut(block_of)
+        module = self.resolved.method.module
+        label_of = labels_of_fragments(
+            (block.roi for block in self.blocks),
+            self._fragments_on_grid,
+            lambda roi: module.label_channel(self.affinities.read(roi)),
+            self._fragment_count(),
+        )
+        found = contact_agreement(rag.contacts, block_of, label_of, self.windows.read)
+        return Cut(block_of, found)
 
     def _info(self, state: str) -> ProjectInfo:
         ledger = Ledger(self.path / "blocks" / "fragments")
