@@ -6,6 +6,8 @@ real session, so edits, updates after edits and the minimum cut are part of what
 exact: it follows from the table of fragments x labels, and no voxel is written.
 
 ours      the queue's own ranking: expected change of VI
+affinity  the same without embedding distances (`neuropil distances PROJECT` measures them)
+embedding the same with distances in the place of affinities
 size      change of VI alone: the largest pieces' contacts first
 random    any order (seeded)
 
@@ -48,6 +50,9 @@ from napari_neuropil.proofreading.candidates import (
 from napari_neuropil.proofreading.local_candidates import LocalFinder
 from napari_neuropil.proofreading.queue import CandidateQueue
 from napari_neuropil.volumes import open_volume
+
+WITHOUT = {"affinity": ("embedding",), "embedding": ("affinity",)}
+"""Scorers that an order leaves out."""
 
 MARKS = (0, 10, 50, 100, 200, 500, 1000)
 
@@ -163,7 +168,7 @@ def play(
     project: Path, labels: NDArray[Any], order: str, wrong: float, *, decisions: int, seed: int
 ) -> Curve:
     """Answer a queue from the labels, on a copy of the project."""
-    orders = {"ours": None, "size": by_size, "random": in_random_order(seed)}
+    orders = {"size": by_size, "random": in_random_order(seed)}
     random = np.random.default_rng(seed)
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -171,10 +176,10 @@ def play(
         shutil.copytree(project, copy, ignore=shutil.ignore_patterns("affinities.zarr", "session*"))
         with ProofreadingSession.open(copy) as session:
             truth = Truth(session, labels)
-            settings = CandidateSettings()
-            if order != "ours":
+            settings = CandidateSettings(weights=dict.fromkeys(WITHOUT.get(order, ()), 0.0))
+            reorder = orders.get(order)
+            if reorder is not None:
                 settings = CandidateSettings(smallest_probability=0.0, wrong_answers=0.0)
-            reorder = orders[order]
             if reorder is None:
                 queue = CandidateQueue(session, settings)
             else:
@@ -327,7 +332,12 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("labels", help="the truth; HDF5 as file.h5/dataset")
     parser.add_argument("--labels-roi", help="part of the labels the project covers")
-    parser.add_argument("--orders", nargs="*", default=["ours", "size", "random"])
+    parser.add_argument(
+        "--orders",
+        nargs="*",
+        default=["ours", "size", "random"],
+        choices=["ours", *WITHOUT, "size", "random"],
+    )
     parser.add_argument("--wrong", type=float, nargs="*", default=[0.0, 0.05])
     parser.add_argument("--decisions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

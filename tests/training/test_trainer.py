@@ -126,3 +126,16 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, words: str) -> None:
         train_network("segneuron", recipe, tmp_path / "out.safetensors", device="cpu")
     with pytest.raises(VolumeNotFoundError):
         train_network("segneuron", tmp_path / "absent.yaml", tmp_path / "out.safetensors")
+
+
+def test_counts_of_batches_are_not_averaged(tmp_path: Path) -> None:
+    def loss(
+        network: torch.nn.Module, patch: Patch, _device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        return {"mean": network(torch.from_numpy(patch.image.copy())[None]).square().mean()}
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.BatchNorm2d(2))
+    settings = OptimiserSettings(steps=3, warm_up=2, average=0.9)
+    weights = train(network, loss, _sampler(), [_sampler().draw(9)], settings, tmp_path, _CPU)
+    assert weights["1.num_batches_tracked"] == 3
+    assert not torch.equal(weights["1.running_mean"], network.state_dict()["1.running_mean"])

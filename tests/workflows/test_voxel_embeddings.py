@@ -17,6 +17,7 @@ from napari_neuropil.errors import (
     SettingsError,
 )
 from napari_neuropil.geometry import Roi
+from napari_neuropil.networks import load_checkpoint
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
 from napari_neuropil.networks.residual_unet import ResidualUNet
 from napari_neuropil.project import Project
@@ -238,3 +239,21 @@ def test_segments_are_not_returned_before_they_exist(wish: dict[str, Any]) -> No
     with pytest.raises(SettingsError, match="until"):
         segment(SegmentRequest(**wish, until="contacts"))
     assert not Path(wish["project"]).exists()
+
+
+def test_distances_are_in_units_of_the_weights(
+    wish: dict[str, Any], embedding_checkpoint: Path, tmp_path: Path
+) -> None:
+    network, spec = load_checkpoint(embedding_checkpoint)
+    twice = tmp_path / "twice.safetensors"
+    state = network.state_dict()
+    save_checkpoint(twice, state, spec.model_copy(update={"distance_scale": 2.0}), half=False)
+    once = tmp_path / "once.safetensors"
+    save_checkpoint(once, state, spec, half=False)
+    project = segment(SegmentRequest(**wish))
+    own = measure_distances(project.path, checkpoint=once).distance.copy()
+    (project.path / "distances.npz").unlink()
+    scaled = measure_distances(project.path, checkpoint=twice).distance
+    np.testing.assert_allclose(scaled, 2 * own, rtol=1e-4)
+    again = segment(SegmentRequest(**{**wish, "checkpoint": str(twice)}, overwrite=True))
+    np.testing.assert_array_equal(_affinities(again), _affinities(project))

@@ -14,7 +14,10 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    method: Annotated[str, typer.Argument(help="Method the weights belong to: segneuron.")],
+    method: Annotated[
+        str,
+        typer.Argument(help="Method the weights belong to: segneuron, voxel-embeddings or agq."),
+    ],
     published: Annotated[Path, typer.Argument(help="The authors' checkpoint (.ckpt, .pth).")],
     out: Annotated[Path, typer.Argument(help="File to write (.safetensors; a .json lies beside).")],
     overwrite: Annotated[

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     method: Annotated[
-        str, typer.Argument(help="Method to train for: segneuron or voxel-embeddings.")
+        str, typer.Argument(help="Method to train for: segneuron, voxel-embeddings or agq.")
     ],
     settings: Annotated[
         Path, typer.Option("--settings", help="YAML file: volumes, labels, network, steps.")

@@ -36,10 +36,13 @@ class PatchEmbedder:
         Maps (B, 1, Z, Y, X) in [0, 1] to (embeddings (B, D, ...), background (B, 1, ...)).
     device : torch.device
         Where to compute.
+    scale : float
+        What embeddings are multiplied by, `CheckpointSpec.distance_scale`.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, scale: float = 1.0) -> None:
         self.device = device
+        self.scale = scale
         self.network = network.eval().to(device)
 
     def embed(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,5 +63,5 @@ class PatchEmbedder:
         with torch.inference_mode():
             embeddings, _ = self.network(image)
         _, y, x = grey.shape
-        result: NDArray[np.float32] = embeddings[0, ..., :y, :x].float().cpu().numpy()
-        return result
+        own: NDArray[np.float32] = embeddings[0, ..., :y, :x].float().cpu().numpy()
+        return own * np.float32(self.scale)

@@ -39,6 +39,12 @@ class CheckpointSpec(BaseModel):
         default_factory=dict,
         description="Settings of the method that go with these weights; the user's own win.",
     )
+    distance_scale: float = Field(
+        1.0,
+        gt=0,
+        description="What distances of mean embeddings are multiplied by, so that 1.5 lies half "
+        "way between one object and two; weights of short training keep objects less far apart.",
+    )
     training_data: tuple[str, ...] = Field((), description="Volumes and sections seen.")
     licence: str = Field("", description="Licence of the weights and of their data.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured quality.")

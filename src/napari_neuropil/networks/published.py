@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from napari_neuropil.errors import CheckpointError
@@ -22,7 +23,8 @@ def read_published_state(path: Path) -> dict[str, torch.Tensor]:
     ----------
     path : Path
         A torch pickle: the state dict itself, or a dict that holds it under one of
-        ``model_weights``, ``model_state_dict``, ``state_dict``, ``model``.
+        ``model_weights``, ``model_state_dict``, ``state_dict``, ``model``. What else the dict
+        holds, such as the state of an optimiser or a schedule, is read and left.
 
     Raises
     ------
@@ -43,9 +45,25 @@ def read_published_state(path: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
 
 
+def _numpy_values() -> list[Any]:
+    """Return what numpy's numbers and arrays are made by; none of it runs code of a file.
+
+    Schedules of the learning rate hold such numbers. Files of numpy 1 name the same functions
+    otherwise.
+    """
+    number, array = np.float64().__reduce__()[0], np.zeros(0).__reduce__()[0]
+    older = [
+        (number, "numpy.core.multiarray.scalar"),
+        (array, "numpy.core.multiarray._reconstruct"),
+    ]
+    kinds = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"]
+    return [np.ndarray, np.dtype, number, array, *older, *kinds]
+
+
 def _unpickle_safely(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_values()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} was not opened: it holds objects other than tensors, or is no checkpoint.",

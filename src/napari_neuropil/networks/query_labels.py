@@ -75,7 +75,7 @@ def label_queries(
         strongest, index = shares.max(dim=0)
         labels[section], confidence[section] = index.to(torch.uint8), strongest
         foreground[section] = 1 - shares[0]
-        winners[section, index.unique()] = True
+        winners[section] = torch.bincount(index.flatten(), minlength=len(logits)) > 0
     small = volumes < smallest_volume
     for section in (winners & small).any(dim=1).nonzero().flatten().tolist():
         shares = _shares(logits[:, section], size)

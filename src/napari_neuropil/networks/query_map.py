@@ -55,7 +55,7 @@ class QueryMap(nn.Module):
         """
         if len(image) != 1:
             raise ValueError(f"queries of one image at a time, not of {len(image)}")
-        found = self.network(2 * image - 1, background=self.background)
+        found = self.network(2 * image - 1, background=self.background, earlier=False)
         z, y, x = (int(n) for n in image.shape[2:])
         named = label_queries(found.mask_logits[0], (z, y, x), smallest_volume=self.smallest_volume)
         affinities = functional.interpolate(

@@ -15,6 +15,7 @@ from torch import nn
 
 from napari_neuropil.errors import CheckpointError
 from napari_neuropil.geometry import Offset, Shape
+from napari_neuropil.networks.agq import AGQ
 from napari_neuropil.networks.checkpoint import (
     CheckpointSpec,
     fill_network,
@@ -124,6 +125,15 @@ NETWORKS: Final[dict[str, NetworkEntry]] = {
         adapt_state=adapt_embedding_state,
         read_arguments=read_embedding_arguments,
     ),
+    "agq": NetworkEntry(
+        build=AGQ,
+        published_arguments={},
+        published_offsets=NEAREST_OFFSETS,
+        published_voxel_sizes=((30.0, 6.0, 6.0),),
+        published_tile=(17, 257, 257),
+        published_settings={},
+        published_source="AGQ; MIT",
+    ),
 }
 
 
@@ -148,7 +158,7 @@ def load_published(name: str, path: str | Path) -> nn.Module:
     Parameters
     ----------
     name : str
-        Network: ``segneuron`` or ``voxel-embeddings``.
+        Network: ``segneuron``, ``voxel-embeddings`` or ``agq``.
     path : path-like
         The published file. Read with the safe unpickler: it cannot run code.
 
@@ -157,7 +167,8 @@ def load_published(name: str, path: str | Path) -> nn.Module:
     Module
         In evaluation mode, for images (B, 1, Z, Y, X) in [0, 1]. ``segneuron``: probabilities
         (affinities (B, 3, Z, Y, X), foreground (B, 1, Z, Y, X)). ``voxel-embeddings``:
-        (embeddings (B, 24, Z, Y, X), background probability (B, 1, Z, Y, X)).
+        (embeddings (B, 24, Z, Y, X), background probability (B, 1, Z, Y, X)). ``agq``, for
+        one image (1, 1, Z, Y, X) in [-1, 1]: an `AgqOutput`.
 
     Raises
     ------

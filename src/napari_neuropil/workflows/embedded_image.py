@@ -79,7 +79,7 @@ class EmbeddedImage:
 
         network, spec = load_checkpoint(checkpoint or pretrained_path(NETWORK), NETWORK)
         factors = working_factors(voxel_size, spec.voxel_sizes, settings)
-        embedder = PatchEmbedder(network, choose_device(device))
+        embedder = PatchEmbedder(network, choose_device(device), spec.distance_scale)
         return cls(volume, roi, factors, grey, embedder, spec.sha256)
 
     @property

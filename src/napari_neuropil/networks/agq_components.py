@@ -1,0 +1,73 @@
+"""Components of the foreground that affinities show: the seeds of AGQ's queries.
+
+Source: methods of AGQ (Chen et al.): affinity-guided queries. The authors take the components in a
+random order; here it is that of their first voxels, so that a result can be had again.
+"""
+
+from __future__ import annotations
+
+import bioimage_cpp
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def label_components(affinities: Tensor, most: int, smallest: int) -> tuple[Tensor, Tensor]:
+    """Find the components of the foreground.
+
+    Foreground is where the mean of a voxel's affinities exceeds the mean of the volume; two voxels
+    that touch, be it at a corner, belong together (26 neighbours).
+
+    Parameters
+    ----------
+    affinities : Tensor
+        Sections (Z, 3, Y, X), logits.
+    most : int
+        The first so many components are kept.
+    smallest : int
+        Components of this many voxels or fewer are left out, voxels of the decoder's grid.
+
+    Returns
+    -------
+    labels : Tensor of int64
+        (Z, Y, X): 1 to N in the order of the components' first voxels, 0 elsewhere.
+    sizes : Tensor of int64
+        (N,), voxels of each.
+    """
+    shares = torch.sigmoid(affinities.detach()).mean(dim=1)
+    foreground = (shares > shares.mean()).cpu().numpy()
+    found = bioimage_cpp.segmentation.label(foreground, connectivity=3).view(np.int64)
+    sizes = np.bincount(found.reshape(-1))
+    sizes[0] = 0
+    kept = np.flatnonzero(sizes > smallest)[:most]
+    names = np.zeros(len(sizes), np.int64)
+    names[kept] = np.arange(1, len(kept) + 1)
+    labels = torch.from_numpy(names[found])
+    return labels.to(affinities.device), torch.from_numpy(sizes[kept]).to(affinities.device)
+
+
+def component_means(rows: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
+    """Return the mean of each component's features.
+
+    One pass over the voxels whatever the number of components. Sums are gathered section by
+    section first, which keeps them short and so exact.
+
+    Parameters
+    ----------
+    rows : Tensor
+        (Z * Y * X, C), features.
+    labels : Tensor of int64
+        (Z, Y, X), from `label_components`.
+    sizes : Tensor of int64
+        (N,).
+
+    Returns
+    -------
+    Tensor
+        (N, C).
+    """
+    depth, width = len(labels), len(sizes) + 1
+    section = torch.arange(depth, device=labels.device).view(-1, 1, 1)
+    places = (section * width + labels).view(-1)
+    sums = rows.new_zeros(depth * width, rows.shape[1]).index_add(0, places, rows)
+    return sums.view(depth, width, -1).sum(dim=0)[1:] / sizes.unsqueeze(1)
