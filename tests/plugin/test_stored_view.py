@@ -11,7 +11,8 @@ import pytest
 from napari_neuropil.geometry import Roi, VoxelSize
 from napari_neuropil.plugin.proofread_controller import ProofreadController
 from napari_neuropil.plugin.stored_view import NAME, StoredView
-from napari_neuropil.project.affinities import LABELS_NAME, AffinityStore
+from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.segmentation.channel_names import LABELS_NAME
 
 
 @pytest.fixture

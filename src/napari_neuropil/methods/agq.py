@@ -26,8 +26,8 @@ from napari_neuropil.geometry import Offset, Shape, VoxelSize
 from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.resampling import working_factors
 from napari_neuropil.methods.settings import ADVANCED, MethodSettings
-from napari_neuropil.project.affinities import LABELS_NAME, NEAREST_NAMES
 from napari_neuropil.segmentation.agglomeration import MeanAffinitySettings, agglomerate
+from napari_neuropil.segmentation.channel_names import LABELS_NAME, NEAREST_NAMES
 from napari_neuropil.segmentation.crumbs import fill_sections, without_crumbs
 from napari_neuropil.segmentation.fragments import restrict_to_foreground
 from napari_neuropil.segmentation.rag import Rag

@@ -23,12 +23,12 @@ from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.resampling import ANISOTROPIC
 from napari_neuropil.methods.resampling import working_factors as working_factors
 from napari_neuropil.methods.settings import ADVANCED, MethodSettings
-from napari_neuropil.project.affinities import NEAREST_NAMES
 from napari_neuropil.segmentation.agglomeration import (
     MeanAffinitySettings,
     MulticutSettings,
     agglomerate,
 )
+from napari_neuropil.segmentation.channel_names import NEAREST_NAMES
 from napari_neuropil.segmentation.fragments import (
     WatershedSettings,
     make_fragments,

@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.plugin.layers import METADATA_KEY, LayerArray
-from napari_neuropil.project.affinities import LABELS_NAME, AffinityStore
+from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.segmentation.channel_names import LABELS_NAME
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer  # type: ignore[import-untyped]

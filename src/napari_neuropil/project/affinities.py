@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 
 from napari_neuropil.errors import OutputError, ProjectError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
-
-NEAREST_NAMES: Final = ("affinity z", "affinity y", "affinity x")
-"""Channels of the nearest neighbours below, left of and above a voxel."""
-
-LABELS_NAME: Final = "query"
-"""Channel of labels, which are no probabilities."""
+from napari_neuropil.segmentation.channel_names import NEAREST_NAMES
 
 
 class AffinityStore:

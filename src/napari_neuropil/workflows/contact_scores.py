@@ -19,8 +19,9 @@ from napari_neuropil.blockwise import split_blocks
 from napari_neuropil.errors import VolumeFormatError
 from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange, find_grey_range
-from napari_neuropil.project.affinities import NEAREST_NAMES, AffinityStore
+from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.project.fragment_table import whole_chunks
+from napari_neuropil.segmentation.channel_names import NEAREST_NAMES
 from napari_neuropil.segmentation.darkness import (
     affinities_from_depth,
     depth_halo,
