@@ -128,7 +128,7 @@ def test_the_order_of_blocks_does_not_matter(
 ) -> None:
     from napari_neuropil.blockwise import split_blocks
     from napari_neuropil.blockwise.grid import Block
-    from napari_neuropil.workflows import segment as module
+    from napari_neuropil.workflows import segment_stages as module
 
     def backwards(shape: Any, block_shape: Any) -> list[Block]:
         blocks = split_blocks(shape, block_shape)

@@ -38,3 +38,18 @@ def split_blocks(shape: Sequence[int], block_shape: Shape) -> list[Block]:
         assert roi is not None  # noqa: S101 - by construction every block begins inside
         blocks.append(Block(index, roi))
     return blocks
+
+
+def with_plane_before(block: Block) -> tuple[Roi, Shape]:
+    """Return a block's box for pairs, which belong to the block of their upper voxel.
+
+    Returns
+    -------
+    roi : Roi
+        The block with one plane before it along each axis, where there is one.
+    first : Shape
+        Where the block itself begins inside.
+    """
+    z, y, x = (max(0, a - 1) for a in block.roi.start)
+    fz, fy, fx = (b - a for a, b in zip((z, y, x), block.roi.start, strict=True))
+    return Roi((z, y, x), block.roi.stop), (fz, fy, fx)

@@ -31,7 +31,7 @@ class MethodEntry:
     module : module
         Has `settle`, `view_count`, `working_factors`, `predictor_of`, `kept_channels`,
         `channel_names`, `fragment_halo`, `fragments_of`, `edge_affinities` and `segments_of`, the
-        steps that `workflows.segment` runs.
+        steps that `workflows.segment_stages` runs.
     block_shape : Shape
         Unit of work on the network's grid; a multiple of the stored chunks at any pooling. It
         bounds memory, so a method with more channels has smaller blocks.

@@ -7,7 +7,7 @@ grow with the volume, a stopped run goes on, and blocks can be joined anew in an
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from napari_neuropil.errors import OutputError, ProjectError
 from napari_neuropil.geometry import Roi
-from napari_neuropil.segmentation.window_agreement import WindowLabels
+from napari_neuropil.methods.cut import Cut
+from napari_neuropil.segmentation.rag import Rag
+from napari_neuropil.segmentation.window_agreement import WindowLabels, contact_agreement
 
 
 class WindowStore:
@@ -109,3 +111,28 @@ def labels_of_fragments(
         result[ids[kept]] = named[kept]
     result[0] = 0
     return result
+
+
+def cut_of_windows(
+    rag: Rag,
+    block_of: NDArray[np.int64],
+    rois: Sequence[Roi],
+    fragments: Callable[[Roi], NDArray[np.uint64]],
+    labels: Callable[[Roi], NDArray[np.uint8]],
+    store: WindowStore,
+) -> Cut:
+    """Return what the windows say of the contacts between blocks.
+
+    Parameters
+    ----------
+    rag : Rag
+        Contacts.
+    block_of : ndarray of int64, (fragment_count + 1,)
+        The block each fragment lies in.
+    rois, fragments, labels
+        As `labels_of_fragments`.
+    store : WindowStore
+        Labels of each block's window.
+    """
+    label_of = labels_of_fragments(rois, fragments, labels, len(block_of) - 1)
+    return Cut(block_of, contact_agreement(rag.contacts, block_of, label_of, store.read))
