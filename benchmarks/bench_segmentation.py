@@ -6,7 +6,7 @@ shipped     `neuropil segment` with the shipped weights
 shipped+    the same, then mean-embedding agglomeration
 mutex       voxel embeddings and mutex watershed, no agglomeration
 mutex+      the same with mean-embedding agglomeration
-untrained   the same with the same network as initialised (seed 0)
+untrained   as shipped, with the network as initialised (seed 0)
 classical   a ridge filter as boundaries, watershed, mean-affinity agglomeration; of eight
             thresholds the one that is best on the very data counts, which favours it
 oracle      affinities made from the labels, through the same fragments and partition: the bound

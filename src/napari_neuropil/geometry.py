@@ -245,3 +245,22 @@ def factors_between(voxel_size: VoxelSize, target: VoxelSize) -> Shape:
 def _nearest_factor(have: float, want: float) -> int:
     low = max(1, math.floor(want / have))
     return min((low, low + 1), key=lambda f: abs(math.log(have * f / want)))
+
+
+def pair_slices(offset: int, length: int) -> tuple[slice, slice]:
+    """Return where both voxels of a pair lie inside, along one axis.
+
+    Parameters
+    ----------
+    offset : int
+        Step from a voxel to its partner.
+    length : int
+        Voxels along the axis; more than the step is long.
+
+    Returns
+    -------
+    here, there : slice
+        The voxels, and their partners.
+    """
+    here = slice(max(0, -offset), length - max(0, offset))
+    return here, slice(max(0, offset), length - max(0, -offset))

@@ -14,7 +14,7 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.project import Project
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.segmentation.metric_offsets import OFFSETS
-from napari_neuropil.training.targets import widen_borders
+from napari_neuropil.training.targets import affinities_of_labels, widen_borders
 from napari_neuropil.workflows.requests import Progress, SegmentRequest
 from napari_neuropil.workflows.segment import segment
 
@@ -43,15 +43,9 @@ def cells() -> np.ndarray[Any, Any]:
 
 def perfect(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return what a network that is right would have stored."""
-    stored = np.zeros((len(OFFSETS) + 1, *labels.shape), np.uint8)
-    for channel, offset in enumerate(OFFSETS):
-        pairs = list(zip(offset, labels.shape, strict=True))
-        here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in pairs)
-        there = tuple(slice(max(0, o), n - max(0, -o)) for o, n in pairs)
-        same = (labels[here] == labels[there]) & (labels[here] > 0)
-        stored[(channel, *here)] = 255 * same
-    stored[-1] = 255 * (labels > 0)
-    return stored
+    affinities, _ = affinities_of_labels(labels, OFFSETS)
+    foreground = (labels > 0).astype(np.float32)
+    return np.concatenate([affinities, foreground[None]])
 
 
 def run(
@@ -68,7 +62,7 @@ def run(
     with pytest.raises(CancelledError):
         segment(SegmentRequest(**wish), report=listen, cancelled=lambda: reached)
     store = AffinityStore.open(Path(wish["project"]) / "affinities.zarr")
-    store.write(Roi((0, 0, 0), SHAPE), stored.astype(np.float32) / 255)
+    store.write(Roi((0, 0, 0), SHAPE), stored)
     return segment(SegmentRequest(**wish, resume=True))
 
 

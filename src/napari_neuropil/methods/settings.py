@@ -48,7 +48,8 @@ class MethodSettings(BaseModel):
         default=False,
         title="Join by mean embedding",
         description="Afterwards join segments that touch in several places and whose mean voxel "
-        "embeddings agree there. Takes the shipped embedding network.",
+        "embeddings agree there. Takes the shipped embedding network, with whose weights it still "
+        "joins too much: compare before you keep it.",
     )
     join_distance: float = Field(
         HALF_WAY,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from napari_neuropil.geometry import Offset
+from napari_neuropil.geometry import Offset, pair_slices
 
 
 def metric_affinities(embeddings: Tensor, offsets: Sequence[Offset], delta: float = 1.5) -> Tensor:
@@ -47,12 +47,6 @@ def metric_affinities(embeddings: Tensor, offsets: Sequence[Offset], delta: floa
         near = (1 - distance / (2 * delta)).clamp(0).square()
         affinities[:, channel, z[0], y[0], x[0]] = near
     return affinities
-
-
-def pair_slices(offset: int, length: int) -> tuple[slice, slice]:
-    """Return where both voxels of a pair lie inside: the voxels, and their partners."""
-    here = slice(max(0, -offset), length - max(0, offset))
-    return here, slice(max(0, offset), length - max(0, -offset))
 
 
 class MetricGraph(nn.Module):

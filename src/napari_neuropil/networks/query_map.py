@@ -20,8 +20,8 @@ class QueryMap(nn.Module):
     network : Module
         `AGQ`: of an image in [-1, 1] gives an object with `affinities` and `mask_logits`.
     background : bool
-        Whether the background has its own logit; without, it is 0 (section 3 of the published
-        script), so that a voxel that any query claims at all is no background.
+        Whether the background has its own logit; without, it is 0, an option of the published
+        script: a voxel that any query claims at all is no background then.
     smallest_volume : float
         As in `label_queries`.
     """

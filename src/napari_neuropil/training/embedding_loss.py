@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from napari_neuropil.geometry import Offset
-from napari_neuropil.networks.metric_graph import pair_slices
+from napari_neuropil.geometry import Offset, pair_slices
 from napari_neuropil.training.embedding_patches import EmbeddingPatch
 
 PAIR_ROWS: Final = 2048

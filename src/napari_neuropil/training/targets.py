@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_neuropil.geometry import Offset
+from napari_neuropil.geometry import Offset, pair_slices
 
 
 def widen_borders(labels: NDArray[np.uint32], *, through_sections: bool) -> NDArray[np.uint32]:
@@ -56,14 +56,8 @@ def affinities_of_labels(
     affinities = np.zeros((len(offsets), *labels.shape), np.float32)
     known = np.zeros(affinities.shape, bool)
     for channel, offset in enumerate(offsets):
-        z, y, x = (_overlap(o, n) for o, n in zip(offset, labels.shape, strict=True))
+        z, y, x = (pair_slices(o, n) for o, n in zip(offset, labels.shape, strict=True))
         a, b = labels[z[0], y[0], x[0]], labels[z[1], y[1], x[1]]
         affinities[channel, z[0], y[0], x[0]] = (a == b) & (a > 0)
         known[channel, z[0], y[0], x[0]] = True
     return affinities, known
-
-
-def _overlap(offset: int, length: int) -> tuple[slice, slice]:
-    """Return where both voxels of a pair lie inside: the voxels p, and their partners."""
-    here = slice(max(0, -offset), length - max(0, offset))
-    return here, slice(max(0, offset), length - max(0, -offset))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from napari_neuropil.blockwise import Ledger
 from napari_neuropil.errors import ProjectError
 from napari_neuropil.methods.settings import MethodSettings
-from napari_neuropil.project import read_info
+from napari_neuropil.project import read_info, write_info
 from napari_neuropil.workflows.requests import SegmentPlan
 from napari_neuropil.workflows.results import refuse_edited
 
@@ -54,7 +54,8 @@ def begin_again(project: Path, plan: SegmentPlan, blocks: int) -> None:
     OutputError
         If edits would be lost.
     """
-    old = SegmentPlan.model_validate(read_info(project).plan)
+    info = read_info(project)
+    old = SegmentPlan.model_validate(info.plan)
     shared = MethodSettings.model_fields.keys() - {"mean_embedding", "join_distance"}
     ours, theirs = (
         _facts(p, {k: v for k, v in p.settings.items() if k in shared}) for p in (plan, old)
@@ -68,6 +69,8 @@ def begin_again(project: Path, plan: SegmentPlan, blocks: int) -> None:
             "go on with --resume first.",
         )
     refuse_edited(project)
+    # First of all, so that a project killed while it is cleared does not pass for a finished one.
+    write_info(project, info.model_copy(update={"state": "unfinished"}))
     for folder, kept in ((project, _KEPT), (project / "blocks", _KEPT_OF_BLOCKS)):
         for path in folder.iterdir():
             if path.name not in kept:
