@@ -14,8 +14,8 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.inference.windows import window_of
 from napari_neuropil.networks import load_checkpoint
 from napari_neuropil.networks.agq import AGQ
+from napari_neuropil.networks.agq.query_map import QueryMap
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
-from napari_neuropil.networks.query_map import QueryMap
 from napari_neuropil.project import Project
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.workflows.plan import plan_segmentation

@@ -125,7 +125,7 @@ def block_shape_of(window_shape: Shape, settings: AgqSettings) -> Shape:
 
 def predictor_of(network: nn.Module) -> nn.Module:
     """Return what maps an image to the stored values."""
-    from napari_neuropil.networks.query_map import QueryMap
+    from napari_neuropil.networks.agq.query_map import QueryMap
 
     return QueryMap(network)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from napari_neuropil.errors import SettingsError
-from napari_neuropil.training.agq import AGQ
+from napari_neuropil.training.agq.recipe import AGQ
 from napari_neuropil.training.method import TrainingMethod
 from napari_neuropil.training.segneuron import SEGNEURON
 from napari_neuropil.training.voxel_embeddings import VOXEL_EMBEDDINGS

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from napari_neuropil.networks.agq_layers import DEEP, FLAT, Convolution, PlainConvolution
+from napari_neuropil.networks.agq.layers import DEEP, FLAT, Convolution, PlainConvolution
 
 COORDINATES: Final = 3
 _LAYERS: Final = 4

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from napari_neuropil.errors import SettingsError
-from napari_neuropil.training import agq_matching as module
-from napari_neuropil.training.agq_matching import SoftTargets, match_queries, query_dice
+from napari_neuropil.training.agq import matching as module
+from napari_neuropil.training.agq.matching import SoftTargets, match_queries, query_dice
 from napari_neuropil.training.soft_labels import FREE, SoftLabels
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_neuropil.networks.agq_slabs import as_rows
+from napari_neuropil.networks.agq.slabs import as_rows
 
 GROUPS: Final = 8
 

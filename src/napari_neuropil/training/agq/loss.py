@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_neuropil.training.agq_contrast import contrast_loss
-from napari_neuropil.training.agq_mask_loss import mask_loss, mask_targets
-from napari_neuropil.training.agq_matching import SoftTargets, match_queries
-from napari_neuropil.training.agq_patches import AgqPatch
+from napari_neuropil.training.agq.contrast import contrast_loss
+from napari_neuropil.training.agq.mask_loss import mask_loss, mask_targets
+from napari_neuropil.training.agq.matching import SoftTargets, match_queries
+from napari_neuropil.training.agq.patches import AgqPatch
 
 if TYPE_CHECKING:
-    from napari_neuropil.networks.agq_output import AgqOutput
+    from napari_neuropil.networks.agq.output import AgqOutput
 
 
 class AgqLossSettings(BaseModel):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_neuropil.training import agq_contrast as module
-from napari_neuropil.training.agq_contrast import contrast_loss
+from napari_neuropil.training.agq import contrast as module
+from napari_neuropil.training.agq.contrast import contrast_loss
 
 
 def _naive(features: torch.Tensor, masks: torch.Tensor, temperature: float) -> float:

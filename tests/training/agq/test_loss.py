@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_neuropil.training.agq_loss import AgqLossSettings, affinity_entropy, agq_patch_loss
-from napari_neuropil.training.agq_patches import AgqPatch, make_agq_patch
+from napari_neuropil.training.agq.loss import AgqLossSettings, affinity_entropy, agq_patch_loss
+from napari_neuropil.training.agq.patches import AgqPatch, make_agq_patch
 
 _CPU = torch.device("cpu")
 _PAPER = AgqLossSettings()

@@ -1,6 +1,6 @@
 """The recipe of AGQ: queries from affinities and learned ones, masks without a watershed.
 
-What the paper does and we do: the loss of `agq_loss`, connected components as objects, widened
+What the paper does and we do: the loss of `loss`, connected components as objects, widened
 borders, affinities as an auxiliary task that also finds the queries, stage-wise supervision. What
 differs: AdamW on all parameters alike with averaged weights, the augmentation that all our
 recipes share, one network for several volumes.
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_neuropil.geometry import Shape
 from napari_neuropil.networks.registry import NEAREST_OFFSETS
-from napari_neuropil.training.agq_loss import AgqLossSettings, agq_patch_loss
-from napari_neuropil.training.agq_patches import AgqPatch, make_agq_patch
+from napari_neuropil.training.agq.loss import AgqLossSettings, agq_patch_loss
+from napari_neuropil.training.agq.patches import AgqPatch, make_agq_patch
 from napari_neuropil.training.method import TrainingMethod
 from napari_neuropil.training.recipe import Recipe
 

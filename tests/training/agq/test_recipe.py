@@ -15,10 +15,10 @@ from napari_neuropil.errors import CheckpointError, SettingsError
 from napari_neuropil.networks import load_checkpoint, pretrained
 from napari_neuropil.networks.agq import AGQ
 from napari_neuropil.networks.registry import NEAREST_OFFSETS
-from napari_neuropil.training import agq as module
-from napari_neuropil.training.agq import AgqNetworkSettings, AgqRecipe
-from napari_neuropil.training.agq_loss import AgqLossSettings, agq_patch_loss
-from napari_neuropil.training.agq_patches import AgqPatch, make_agq_patch
+from napari_neuropil.training.agq import recipe as module
+from napari_neuropil.training.agq.loss import AgqLossSettings, agq_patch_loss
+from napari_neuropil.training.agq.patches import AgqPatch, make_agq_patch
+from napari_neuropil.training.agq.recipe import AgqNetworkSettings, AgqRecipe
 from napari_neuropil.training.augmentation import AugmentationSettings
 from napari_neuropil.training.methods import TRAINING_METHODS
 from napari_neuropil.training.patches import LabelledVolume, PatchSampler
@@ -179,7 +179,7 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_the_recipe_of_the_shipped_weights_is_valid() -> None:
-    folder = Path(module.__file__).parents[1] / "weights" / "agq"
+    folder = Path(module.__file__).parents[2] / "weights" / "agq"
     recipe = AgqRecipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text()))
     assert recipe.patch_shape == recipe.tile_shape
     assert [v.train_sections for v in recipe.volumes] == [(0, 80), (0, 200)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from napari_neuropil.networks.agq_slabs import slabs
+from napari_neuropil.networks.agq.slabs import slabs
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from napari_neuropil.training.agq_matching import (
+from napari_neuropil.training.agq.matching import (
     DICE_EPSILON,
     NO_QUERY,
     SoftTargets,

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_neuropil.networks.agq_branches import InstanceFeatures
-from napari_neuropil.networks.agq_components import component_means
-from napari_neuropil.networks.agq_layers import Convolution, PlainConvolution
-from napari_neuropil.networks.agq_masks import MaskHead, gathered_under, masks_of
-from napari_neuropil.networks.agq_queries import Interactor, Updater
-from napari_neuropil.networks.agq_slabs import as_rows
+from napari_neuropil.networks.agq.branches import InstanceFeatures
+from napari_neuropil.networks.agq.components import component_means
+from napari_neuropil.networks.agq.layers import Convolution, PlainConvolution
+from napari_neuropil.networks.agq.masks import MaskHead, gathered_under, masks_of
+from napari_neuropil.networks.agq.queries import Interactor, Updater
+from napari_neuropil.networks.agq.slabs import as_rows
 
 STAGES: Final = 2
 _NORM_EPS: Final = 1e-3

@@ -15,8 +15,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from napari_neuropil.networks.agq_layers import DEEP, FLAT, NormedConvolution, Residual
-from napari_neuropil.networks.agq_resize import add_resized
+from napari_neuropil.networks.agq.layers import DEEP, FLAT, NormedConvolution, Residual
+from napari_neuropil.networks.agq.resize import add_resized
 
 LEVELS: Final = 5
 _FIRST_DEEP: Final = 3

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from napari_neuropil.training.agq_patches import (
+from napari_neuropil.training.agq.patches import (
     choose_voxels,
     extended_affinities,
     make_agq_patch,

@@ -24,15 +24,17 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from napari_neuropil.networks.agq_backbone import LEVELS, Backbone
-from napari_neuropil.networks.agq_branches import Branch, with_coordinates
-from napari_neuropil.networks.agq_components import label_components
-from napari_neuropil.networks.agq_decoder import Decoder
-from napari_neuropil.networks.agq_norm import GROUPS
-from napari_neuropil.networks.agq_output import AgqOutput
-from napari_neuropil.networks.agq_slabs import as_volume
+from napari_neuropil.networks.agq.backbone import LEVELS, Backbone
+from napari_neuropil.networks.agq.branches import Branch, with_coordinates
+from napari_neuropil.networks.agq.components import label_components
+from napari_neuropil.networks.agq.decoder import Decoder
+from napari_neuropil.networks.agq.norm import GROUPS
+from napari_neuropil.networks.agq.output import AgqOutput
+from napari_neuropil.networks.agq.slabs import as_volume
 
 PUBLISHED_CHANNELS: Final = (32, 64, 96, 128, 160)
+_FIRST_FEATURES: Final = 0.1
+"""Scale of the features that are compared, before training."""
 
 
 class AGQ(Backbone):
@@ -80,6 +82,10 @@ class AGQ(Backbone):
         self.inst_decoder = Decoder(fused, learned_queries)
         self.mask_branch = Branch(fused, fused, deep=False)
         self.affinity_branch = Branch(fused, 3, deep=True)
+        with torch.no_grad():
+            # Features are compared by dot products that nothing scales: with usual first weights
+            # the contrast begins forty times above the other terms and leads the first steps.
+            self.mask_branch.projection.weight.mul_(_FIRST_FEATURES)
 
     def forward(self, image: Tensor, *, background: bool = True, earlier: bool = True) -> AgqOutput:
         """Predict affinities and masks.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_neuropil.networks.agq_slabs import is_sparing, slabs
+from napari_neuropil.networks.agq.slabs import is_sparing, slabs
 
 
 def add_resized(target: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The layers that AGQ is built of: convolutions of sections whose border repeats.
 
 Source: methods of AGQ (Chen et al.) and the residual U-Net it stands on; the names of the tensors
-are those of the published checkpoint. Sections are (Z, C, Y, X); `agq_slabs` says why.
+are those of the published checkpoint. Sections are (Z, C, Y, X); `slabs` says why.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_neuropil.networks.agq_norm import ChannelSums, SectionGroupNorm
-from napari_neuropil.networks.agq_slabs import empty_sections, is_sparing, slabs
+from napari_neuropil.networks.agq.norm import ChannelSums, SectionGroupNorm
+from napari_neuropil.networks.agq.slabs import empty_sections, is_sparing, slabs
 
 FLAT: Final = (1, 3, 3)
 DEEP: Final = (3, 3, 3)

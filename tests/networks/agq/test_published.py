@@ -14,7 +14,7 @@ import torch
 from napari_neuropil.errors import CheckpointError
 from napari_neuropil.networks import load_checkpoint, load_published
 from napari_neuropil.networks.agq import AGQ
-from napari_neuropil.networks.agq_output import AgqOutput
+from napari_neuropil.networks.agq.output import AgqOutput
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
 from napari_neuropil.networks.registry import NEAREST_OFFSETS
 from napari_neuropil.workflows.convert import convert_checkpoint

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_neuropil.training import agq_matching
-from napari_neuropil.training.agq_mask_loss import mask_loss, mask_targets
-from napari_neuropil.training.agq_matching import SoftTargets
+from napari_neuropil.training.agq import matching
+from napari_neuropil.training.agq.mask_loss import mask_loss, mask_targets
+from napari_neuropil.training.agq.matching import SoftTargets
 from napari_neuropil.training.soft_labels import FREE
 
 
@@ -110,7 +110,7 @@ def test_a_border_counts_for_the_entropy_alone() -> None:
 def test_equals_the_loops(
     monkeypatch: pytest.MonkeyPatch, at_once: int, matched: list[int]
 ) -> None:
-    monkeypatch.setattr(agq_matching, "VOXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(matching, "VOXELS_AT_ONCE", at_once)
     targets, logits = _random(40, 3, 4), _logits(6, 40, 5)
     wanted = _naive(logits, targets, matched)
     assert _loss(logits, targets, matched) == pytest.approx(wanted, rel=1e-9)
@@ -136,7 +136,7 @@ def test_more_objects_than_queries() -> None:
 
 @pytest.mark.parametrize("at_once", [5, 1000])
 def test_gradients(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(agq_matching, "VOXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(matching, "VOXELS_AT_ONCE", at_once)
     targets = mask_targets(_random(12, 3, 8), torch.tensor([2, -1, 4]))
     logits = _logits(5, 12, 9).requires_grad_()
     assert targets.complete.any()

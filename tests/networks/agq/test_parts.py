@@ -7,13 +7,13 @@ import torch
 from skimage import measure
 from torch.nn import functional
 
-from napari_neuropil.networks import agq_slabs
-from napari_neuropil.networks.agq_branches import Branch, InstanceFeatures, with_coordinates
-from napari_neuropil.networks.agq_components import component_means, label_components
-from napari_neuropil.networks.agq_layers import Convolution, NormedConvolution, Residual
-from napari_neuropil.networks.agq_masks import MaskHead, gathered_under, masks_of
-from napari_neuropil.networks.agq_norm import ChannelSums, SectionGroupNorm
-from napari_neuropil.networks.agq_resize import add_resized
+from napari_neuropil.networks.agq import slabs as agq_slabs
+from napari_neuropil.networks.agq.branches import Branch, InstanceFeatures, with_coordinates
+from napari_neuropil.networks.agq.components import component_means, label_components
+from napari_neuropil.networks.agq.layers import Convolution, NormedConvolution, Residual
+from napari_neuropil.networks.agq.masks import MaskHead, gathered_under, masks_of
+from napari_neuropil.networks.agq.norm import ChannelSums, SectionGroupNorm
+from napari_neuropil.networks.agq.resize import add_resized
 
 
 def test_slabs_cover_all_sections_once() -> None:

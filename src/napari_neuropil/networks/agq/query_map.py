@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_neuropil.networks.query_labels import label_queries
+from napari_neuropil.networks.agq.labels import label_queries
 
 
 class QueryMap(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_neuropil.networks.query_labels import label_queries
+from napari_neuropil.networks.agq.labels import label_queries
 
 
 def _literal(

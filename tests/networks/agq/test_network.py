@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_neuropil.networks.agq import AGQ
-from napari_neuropil.networks.agq_output import AgqOutput
+from napari_neuropil.networks.agq.output import AgqOutput
 
 State = dict[str, Tensor]
 _NARROW: dict[str, Any] = {
@@ -35,6 +35,8 @@ def _network(seed: int = 9, **arguments: Any) -> AGQ:
                 tensor.copy_(0.3 * torch.randn_like(tensor))
         # Few voxels exceed the mean then: several components.
         network.state_dict()["affinity_branch.projection.bias"] -= 6
+        # Faint features, as training begins with, would hide what depends on them.
+        network.state_dict()["mask_branch.projection.weight"] *= 10
     return network
 
 
