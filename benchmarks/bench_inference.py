@@ -24,7 +24,7 @@ from napari_neuropil.geometry import Roi, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange
 from napari_neuropil.inference.predict import Predictor
 from napari_neuropil.inference.tuning import choose_cpu_plan
-from napari_neuropil.methods.segneuron import kept_channels
+from napari_neuropil.methods.segneuron import SegNeuronSettings, kept_channels
 from napari_neuropil.networks import load_checkpoint, pretrained_path
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.volumes import create_volume, open_volume
@@ -47,7 +47,7 @@ def main() -> None:
     z, y, x = (int(n) for n in options.shape.split(","))
     network, spec = load_checkpoint(pretrained_path("segneuron"))
     plan, _ = choose_cpu_plan(network, spec.tile_shape, options.overlap, (8, 64, 64))
-    predictor = Predictor(network, plan, kept_channels(spec.offsets))
+    predictor = Predictor(network, plan, kept_channels(spec.offsets, SegNeuronSettings()))
     roi = Roi((0, 0, 0), (z, y, x))
     tiles = len(predictor.tiles_touching(roi, roi.shape))
     one = torch.rand((1, 1, *spec.tile_shape))

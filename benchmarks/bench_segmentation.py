@@ -6,6 +6,9 @@ shipped     `neuropil segment` with the shipped weights
 shipped+    the same, then mean-embedding agglomeration
 mutex       voxel embeddings and mutex watershed, no agglomeration
 mutex+      the same with mean-embedding agglomeration
+agq         queries, blocks joined by agreement of windows
+agq-rule    the same, blocks joined by the published rule
+agq-sheds   the affinities of the same network, through the fragments and partition of `shipped`
 untrained   as shipped, with the network as initialised (seed 0)
 classical   a ridge filter as boundaries, watershed, mean-affinity agglomeration; of eight
             thresholds the one that is best on the very data counts, which favours it
@@ -52,9 +55,18 @@ DATASETS: dict[str, dict[str, Any]] = {
         "factors": (1, 1, 1),
     },
 }
-ROWS = ("shipped", "shipped+", "mutex", "mutex+", "untrained", "classical", "oracle")
+ROWS = (
+    "shipped", "shipped+", "mutex", "mutex+", "agq", "agq-rule", "agq-sheds",
+    "untrained", "classical", "oracle",
+)  # fmt: skip
 
-METHODS = {"mutex": "voxel-embeddings", "mutex+": "voxel-embeddings"}
+METHODS = {
+    "mutex": "voxel-embeddings",
+    "mutex+": "voxel-embeddings",
+    "agq": "agq",
+    "agq-rule": "agq",
+    "agq-sheds": "agq",
+}
 
 
 def run_row(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -66,10 +78,11 @@ def run_row(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[s
 def _measure(row: str, name: str, data: Path, settings: dict[str, Any]) -> dict[str, Any]:
     found = DATASETS[name]
     begin, cpu = time.perf_counter(), time.process_time()
-    if row not in ("classical", "oracle"):
-        scores, detail = _by_network(row, found, data, settings)
+    others = {"classical": _classical, "oracle": _oracle, "agq-sheds": _agq_watershed}
+    if row in others:
+        scores, detail = others[row](found, data, settings)
     else:
-        scores, detail = (_classical if row == "classical" else _oracle)(found, data, settings)
+        scores, detail = _by_network(row, found, data, settings)
     return {
         "row": row,
         "data": name,
@@ -89,6 +102,8 @@ def _by_network(
     from napari_neuropil.workflows.segment import segment
 
     settings = {**settings, "mean_embedding": row.endswith("+")}
+    if row == "agq-rule":
+        settings["assembly"] = "affinity"
     checkpoint = settings.pop("checkpoint", None)
     first, last = found["sections"]
     with tempfile.TemporaryDirectory() as folder:
@@ -234,6 +249,45 @@ def _partition(
     return fragments, rag, chosen
 
 
+def _agq_watershed(
+    found: dict[str, Any], data: Path, settings: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    from napari_neuropil.project.affinities import AffinityStore
+    from napari_neuropil.workflows.requests import SegmentRequest
+    from napari_neuropil.workflows.segment import run_stages
+
+    first, last = found["sections"]
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        path = Path(folder) / "p.neuropil"
+        run_stages(
+            SegmentRequest(
+                image=str(data / found["image"]),
+                project=str(path),
+                method="agq",
+                checkpoint=settings.pop("checkpoint", None),
+                voxel_size=found["voxel_size"],
+                roi=f"{first}:{last},:,:",
+                until="affinities",
+            )
+        )
+        stored = AffinityStore.open(path / "affinities.zarr").array[:]
+    network = time.perf_counter() - begin
+    affinities = stored[:3].astype(np.float32) / 255
+    foreground = stored[-1].astype(np.float32) / 255
+    working = VoxelSize(*found["voxel_size"]).scaled(found["factors"])
+    fragments, rag, chosen = _partition(affinities, foreground, settings, working)
+    from napari_neuropil.segmentation.agglomeration import agglomerate
+
+    lookup = agglomerate(rag, int(fragments.max()), chosen.agglomeration())
+    scores = _score(lookup, fragments, _read(found, data, "labels"), found["factors"])
+    whole = time.perf_counter() - begin
+    return scores, {
+        "fragments": int(fragments.max()),
+        "stages": {"network": round(network, 1), "rest": round(whole - network, 1)},
+    }
+
+
 def _classical(
     found: dict[str, Any], data: Path, settings: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -297,6 +351,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--checkpoint")
     parser.add_argument("--embedding-checkpoint", help="of the rows mutex and mutex+")
+    parser.add_argument("--agq-checkpoint", help="of the rows agq, agq-rule and agq-sheds")
     options = parser.parse_args()
     settings = dict(item.split("=", 1) for item in options.set)
     if options.checkpoint:
@@ -307,8 +362,12 @@ def main() -> None:
         print(f"voxels of {VoxelSize(*DATASETS[name]['voxel_size'])}")
         for row in options.rows:
             own = dict(settings)
-            if row in METHODS and options.embedding_checkpoint:
-                own["checkpoint"] = options.embedding_checkpoint
+            network = METHODS.get(row, "")
+            own_weights = (
+                options.agq_checkpoint if network == "agq" else options.embedding_checkpoint
+            )
+            if network and own_weights:
+                own["checkpoint"] = own_weights
             found = run_row(row, name, options.data, own)
             print(
                 f"{name:6} {row:10} {found['voi_split']:6.3f} {found['voi_merge']:6.3f} "

@@ -17,9 +17,9 @@ from napari_neuropil.segmentation.rag import Rag
 
 
 def _stored(labels: np.ndarray) -> np.ndarray:
-    stored = np.full((6, *labels.shape), 255, np.uint8)
+    stored = np.full((8, *labels.shape), 255, np.uint8)
     stored[4] = labels
-    stored[5] = 255 * (labels > 0)
+    stored[-1] = 255 * (labels > 0)
     return stored
 
 

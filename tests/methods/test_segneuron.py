@@ -53,7 +53,7 @@ def test_choices_are_made_by_isotropy() -> None:
 
 def test_channels_are_found_by_offset() -> None:
     offsets = ((0, 0, -1), (-4, 0, 0), (-1, 0, 0), (0, -1, 0))
-    assert kept_channels(offsets) == [2, 3, 0, 4]
+    assert kept_channels(offsets, SegNeuronSettings()) == [2, 3, 0, 4]
 
 
 def test_every_setting_is_explained() -> None:

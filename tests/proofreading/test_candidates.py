@@ -370,6 +370,41 @@ def test_shape_counts_only_where_it_was_measured() -> None:
     assert measured.probability[0] > judge(pairs, {}).probability[0]
 
 
+def _queries(rival: list[int], share: list[float], confidence: list[float]) -> dict[str, object]:
+    return {
+        "measurements": {
+            "rival": np.array(rival, np.uint64),
+            "rival_share": np.array(share, np.float32),
+            "confidence": np.array(confidence, np.float32),
+        }
+    }
+
+
+def test_shared_queries_speak_for_one_neuron() -> None:
+    function = SCORERS["rivals"].function
+    sure = [np.nan, 0.9, 0.9]
+    shared = _queries([0, 2, 0], [0, 0.4, 0.1], sure)
+    assert function(two_pieces("split_error", **shared))[0] == pytest.approx(0.8)
+    assert function(two_pieces("merge_error", **shared))[0] == pytest.approx(-0.8)
+    turned = np.array([[2, 1]], np.uint64)
+    assert function(two_pieces("split_error", fragments=turned, **shared))[0] == pytest.approx(0.8)
+    of_others = _queries([0, 3, 3], [0, 0.4, 0.4], sure)
+    assert function(two_pieces("split_error", **of_others))[0] == 0
+    # Pieces that were cut since have no row, and other methods none at all.
+    later = np.array([[8, 9]], np.uint64)
+    assert np.isnan(function(two_pieces("split_error", fragments=later, **shared))[0])
+    assert np.isnan(function(two_pieces("split_error"))[0])
+
+
+def test_doubt_is_that_of_the_less_sure_side() -> None:
+    function = SCORERS["confidence"].function
+    queries = _queries([0, 0, 0], [0, 0, 0], [np.nan, 0.9, 0.2])
+    assert function(two_pieces("split_error", **queries))[0] == pytest.approx(np.log(4))
+    one_known = _queries([0, 0, 0], [0, 0, 0], [np.nan, 0.9, np.nan])
+    assert function(two_pieces("split_error", **one_known))[0] == pytest.approx(-np.log(9))
+    assert np.isnan(function(two_pieces("split_error"))[0])
+
+
 def test_a_new_scorer_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = Scorer("Even", "Even areas.", lambda p: (p.area % 2 == 0) * 5.0, {"split_error": 1.0})
     monkeypatch.setitem(SCORERS, "even", scorer)

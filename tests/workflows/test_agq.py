@@ -18,6 +18,7 @@ from napari_neuropil.networks.agq.query_map import QueryMap
 from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
 from napari_neuropil.project import Project
 from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.project.query_evidence import read_query_evidence
 from napari_neuropil.workflows.plan import plan_segmentation
 from napari_neuropil.workflows.requests import Progress, SegmentRequest
 from napari_neuropil.workflows.segment import segment
@@ -67,7 +68,7 @@ def test_a_project_comes_out(wish: dict[str, Any]) -> None:
     assert plan.block_shape == (5, 32, 26)
     assert plan.tiles == plan.blocks == 2 * 3 * 3
     project = segment(SegmentRequest(**wish))
-    assert _stored(project).shape == (6, 10, 70, 54)
+    assert _stored(project).shape == (8, 10, 70, 54)
     fragments = np.asarray(project.fragments.array[:, :, :])
     assert fragments.max() == project.info.fragment_count > 1
 
@@ -84,7 +85,7 @@ def test_each_block_has_the_labels_of_its_window(
     block = Roi((5, 32, 26), (10, 64, 52))
     window = window_of(block, image.shape, (7, 41, 33))
     with torch.inference_mode():
-        affinities, _, labels, _ = QueryMap(network)(
+        affinities, _, labels, *_ = QueryMap(network)(
             torch.from_numpy(np.ascontiguousarray(image[window.slices]))[None, None]
         )
     inside = block.shifted([-o for o in window.start]).slices
@@ -111,6 +112,59 @@ def test_a_stopped_run_goes_on_to_the_same(wish: dict[str, Any], assembly: str) 
     resumed = segment(SegmentRequest(**wish, resume=True))
     np.testing.assert_array_equal(resumed.lookup, whole.lookup)
     np.testing.assert_array_equal(_stored(resumed), _stored(whole))
+
+
+def test_what_queries_say_reaches_the_queue(wish: dict[str, Any]) -> None:
+    from napari_neuropil.proofreading.candidates import find_candidates
+    from napari_neuropil.proofreading.session import ProofreadingSession
+
+    project = segment(SegmentRequest(**wish))
+    found = read_query_evidence(project.path, project.info.fragment_count)
+    assert found is not None
+    # Each fragment was made of a label, and none is its own rival.
+    assert (found.confidence[1:] > 0).all()
+    assert found.rival.any()
+    assert (found.rival[1:] != np.arange(1, len(found.rival))).all()
+    assert (found.share[found.rival > 0] <= found.confidence[found.rival > 0]).all()
+    with ProofreadingSession.open(project.path) as session:
+        assert find_candidates(session).parts["rivals"].any()
+    (project.path / "queries.npz").write_bytes(b"damaged")
+    assert read_query_evidence(project.path, project.info.fragment_count) is None
+    with ProofreadingSession.open(project.path) as session:
+        assert not find_candidates(session).parts["rivals"].any()
+
+
+def test_coarse_masks_are_kept_on_demand(wish: dict[str, Any], small_image: Path) -> None:
+    usual = segment(SegmentRequest(**wish))
+    settings = {**wish["settings"], "keep_coarse_masks": True}
+    more = SegmentRequest(**{**wish, "project": wish["project"] + "2", "settings": settings})
+    project = segment(more)
+    store = AffinityStore.open(project.path / "affinities.zarr")
+    assert store.names[-4:-1] == (
+        "runner-up's share",
+        "query before stage 1",
+        "query before stage 2",
+    )
+    stored = _stored(project)
+    np.testing.assert_array_equal(stored[[*range(7), 9]], _stored(usual))
+    np.testing.assert_array_equal(project.lookup, usual.lookup)
+    assert (stored[7] != stored[4]).any()
+    assert set(np.unique(stored[7])) <= set(range(7 + 100))
+    # What is stored depends on it, so it cannot be asked for afterwards.
+    with pytest.raises(ProjectError, match="keep_coarse_masks"):
+        segment(SegmentRequest(**wish | {"settings": settings}, again=True))
+    # Other settings can.
+    segment(SegmentRequest(**wish | {"settings": {"smallest_fragment": 9}}, again=True))
+
+
+def test_the_background_of_the_published_inference(wish: dict[str, Any]) -> None:
+    usual = segment(SegmentRequest(**wish))
+    settings = {**wish["settings"], "own_background": False}
+    published = segment(
+        SegmentRequest(**wish | {"project": wish["project"] + "2", "settings": settings})
+    )
+    # Its logit is never negative, so 0 instead makes the background smaller.
+    assert (_stored(published)[4] > 0).sum() > (_stored(usual)[4] > 0).sum()
 
 
 def test_blocks_of_ones_own_are_refused(wish: dict[str, Any]) -> None:

@@ -25,11 +25,17 @@ from pydantic import Field
 from napari_neuropil.geometry import Offset, Shape, VoxelSize
 from napari_neuropil.methods.cut import Cut
 from napari_neuropil.methods.resampling import working_factors
-from napari_neuropil.methods.settings import ADVANCED, MethodSettings
+from napari_neuropil.methods.settings import ADVANCED, OF_NETWORK, MethodSettings
 from napari_neuropil.segmentation.agglomeration import MeanAffinitySettings, agglomerate
-from napari_neuropil.segmentation.channel_names import LABELS_NAME, NEAREST_NAMES
+from napari_neuropil.segmentation.channel_names import (
+    COARSE_NAMES,
+    LABELS_NAME,
+    NEAREST_NAMES,
+    RUNNER_UP_NAME,
+)
 from napari_neuropil.segmentation.crumbs import fill_sections, without_crumbs
 from napari_neuropil.segmentation.fragments import restrict_to_foreground
+from napari_neuropil.segmentation.query_facts import QueryValues
 from napari_neuropil.segmentation.rag import Rag
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ __all__ = [
     "kept_channels",
     "label_channel",
     "predictor_of",
+    "query_values",
     "segments_of",
     "settle",
     "view_count",
@@ -52,8 +59,7 @@ __all__ = [
 ]
 
 _AFFINITIES: Final = 3
-_CONFIDENCE, _LABELS, _FOREGROUND = 3, 4, 5
-_CHANNELS: Final = 6
+_CONFIDENCE, _LABELS, _RUNNER_UP, _SHARE, _FOREGROUND = 3, 4, 5, 6, -1
 
 
 class AgqSettings(MethodSettings):
@@ -67,6 +73,20 @@ class AgqSettings(MethodSettings):
         description="Share of a window that its neighbours see too. More makes the pieces of "
         "blocks fit better, and takes longer.",
         json_schema_extra=ADVANCED,
+    )
+    own_background: bool = Field(
+        default=True,
+        title="Background is learned",
+        description="A voxel is background where the network says so. Off: where no query claims "
+        "it, as in the published inference.",
+        json_schema_extra=OF_NETWORK,
+    )
+    keep_coarse_masks: bool = Field(
+        default=False,
+        title="Keep coarse masks",
+        description="Store which query claimed a voxel before each of the two stages too, to be "
+        "looked at in the dock. Takes more time and a quarter more space.",
+        json_schema_extra=OF_NETWORK,
     )
     assembly: Literal["agreement", "affinity"] = Field(
         "agreement",
@@ -123,27 +143,41 @@ def block_shape_of(window_shape: Shape, settings: AgqSettings) -> Shape:
     return z, y, x
 
 
-def predictor_of(network: nn.Module) -> nn.Module:
+def predictor_of(network: nn.Module, settings: AgqSettings) -> nn.Module:
     """Return what maps an image to the stored values."""
     from napari_neuropil.networks.agq.query_map import QueryMap
 
-    return QueryMap(network)
+    return QueryMap(network, background=settings.own_background, stages=settings.keep_coarse_masks)
 
 
-def kept_channels(offsets: Sequence[Offset]) -> list[int]:
-    """Return which channels are kept: affinities, confidence, labels, foreground."""
-    return list(range(_CHANNELS))
+def kept_channels(offsets: Sequence[Offset], settings: AgqSettings) -> list[int]:
+    """Return which channels are kept: all."""
+    return list(range(len(channel_names(settings))))
 
 
-def channel_names() -> tuple[str, ...]:
-    """Return what each of the kept channels is."""
-    return (*NEAREST_NAMES, "confidence", LABELS_NAME, "foreground")
+def channel_names(settings: AgqSettings) -> tuple[str, ...]:
+    """Return what each of the kept channels is; the last one is the foreground."""
+    coarse = COARSE_NAMES if settings.keep_coarse_masks else ()
+    return (
+        *NEAREST_NAMES,
+        "confidence",
+        LABELS_NAME,
+        RUNNER_UP_NAME,
+        "runner-up's share",
+        *coarse,
+        "foreground",
+    )
 
 
 def label_channel(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the labels (Z, Y, X) among stored values (6, Z, Y, X)."""
+    """Return the labels (Z, Y, X) among stored values (C, Z, Y, X)."""
     labels: NDArray[np.uint8] = stored[_LABELS]
     return labels
+
+
+def query_values(stored: NDArray[np.uint8]) -> QueryValues:
+    """Return what is stored of the queries."""
+    return QueryValues(stored[_CONFIDENCE], stored[_LABELS], stored[_RUNNER_UP], stored[_SHARE])
 
 
 def fragment_halo(settings: AgqSettings) -> Shape:
@@ -156,8 +190,8 @@ def fragments_of(stored: NDArray[np.uint8], settings: AgqSettings) -> NDArray[np
 
     Parameters
     ----------
-    stored : ndarray of uint8, (6, Z, Y, X)
-        Affinities, confidence, labels, foreground.
+    stored : ndarray of uint8, (C, Z, Y, X)
+        As `channel_names` says.
     settings : AgqSettings
         Smallest fragment, and whether background is filled.
     """

@@ -176,12 +176,12 @@ def fragment_halo(settings: SegNeuronSettings) -> Shape:
     return (_HALO if settings.watershed == "volume" else 0, _HALO, _HALO)
 
 
-def predictor_of(network: nn.Module) -> nn.Module:
+def predictor_of(network: nn.Module, settings: SegNeuronSettings) -> nn.Module:
     """Return what maps an image to the stored values: here the network itself."""
     return network
 
 
-def kept_channels(offsets: Sequence[Offset]) -> list[int]:
+def kept_channels(offsets: Sequence[Offset], settings: SegNeuronSettings) -> list[int]:
     """Return which of the network's channels are kept: nearest z, y, x and the foreground.
 
     Parameters
@@ -192,7 +192,7 @@ def kept_channels(offsets: Sequence[Offset]) -> list[int]:
     return [*(tuple(offsets).index(offset) for offset in NEAREST), len(offsets)]
 
 
-def channel_names() -> tuple[str, ...]:
+def channel_names(settings: SegNeuronSettings) -> tuple[str, ...]:
     """Return what each of the kept channels is."""
     return (*NEAREST_NAMES, "foreground")
 

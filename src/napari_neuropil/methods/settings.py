@@ -12,6 +12,10 @@ ADVANCED: Final[dict[str, Any]] = {"advanced": True}
 """Marks a field that forms fold away."""
 
 
+OF_NETWORK: Final[dict[str, Any]] = {"advanced": True, "network": True}
+"""Marks such a field on which the stored values depend, not only what is made of them."""
+
+
 class MethodSettings(BaseModel):
     """Settings of the network's side; a method adds those of its post-processing."""
 
@@ -59,4 +63,16 @@ class MethodSettings(BaseModel):
         description="Segments are joined where the L1 distance of their mean embeddings is less; "
         "1.5 is the paper's.",
         json_schema_extra=ADVANCED,
+    )
+
+
+def network_fields(settings: type[MethodSettings]) -> frozenset[str]:
+    """Return the names of the fields on which the stored values depend."""
+    own = {
+        name
+        for name, field in settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("network")
+    }
+    return frozenset(
+        own | (MethodSettings.model_fields.keys() - {"mean_embedding", "join_distance"})
     )

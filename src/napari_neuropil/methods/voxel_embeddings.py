@@ -122,19 +122,19 @@ def view_count(settings: VoxelEmbeddingsSettings) -> int:
     return 1
 
 
-def predictor_of(network: nn.Module) -> nn.Module:
+def predictor_of(network: nn.Module, settings: VoxelEmbeddingsSettings) -> nn.Module:
     """Return what maps an image to the stored values: the metric graph of the embeddings."""
     from napari_neuropil.networks.metric_graph import MetricGraph
 
     return MetricGraph(network, OFFSETS)
 
 
-def kept_channels(offsets: Sequence[Offset]) -> list[int]:
+def kept_channels(offsets: Sequence[Offset], settings: VoxelEmbeddingsSettings) -> list[int]:
     """Return which channels are kept: all affinities and the foreground."""
     return list(range(len(OFFSETS) + 1))
 
 
-def channel_names() -> tuple[str, ...]:
+def channel_names(settings: VoxelEmbeddingsSettings) -> tuple[str, ...]:
     """Return what each of the kept channels is."""
     return (*(f"affinity {z:+d} {y:+d} {x:+d}" for z, y, x in OFFSETS), "foreground")
 

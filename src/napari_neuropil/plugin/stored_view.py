@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 from napari_neuropil.errors import NeuropilError
 from napari_neuropil.plugin.layers import METADATA_KEY, LayerArray
 from napari_neuropil.project.affinities import AffinityStore
-from napari_neuropil.segmentation.channel_names import LABELS_NAME
+from napari_neuropil.segmentation.channel_names import LABEL_CHANNELS
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer  # type: ignore[import-untyped]
@@ -113,7 +113,7 @@ class StoredView(QWidget):
             "metadata": {METADATA_KEY: {"overlay": NAME}},
             **_on_grid(segments, data.shape),
         }
-        if name == LABELS_NAME:
+        if name in LABEL_CHANNELS:
             self._layer = viewer.add_labels(data, **looks)
         else:
             self._layer = viewer.add_image(data, contrast_limits=(0, 255), **looks)

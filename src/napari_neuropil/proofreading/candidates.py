@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.proofreading.candidate_table import Candidate, Candidates, join_candidates
 from napari_neuropil.proofreading.edits import Decision
+from napari_neuropil.proofreading.fragment_evidence import query_measurements
 from napari_neuropil.proofreading.graph import Contacts
 from napari_neuropil.proofreading.pairs import (
     ContactArrays,
@@ -346,12 +347,15 @@ def find_candidates(
     settings : CandidateSettings, optional
         What to look for.
     measurements : Mapping[str, NDArray], optional
-        Of fragments, by name, for scorers that need more than contacts.
+        Of fragments, by name, for scorers that need more than contacts; None reads what the project
+        has of its queries.
 
     Returns
     -------
     Candidates
     """
+    if measurements is None:
+        measurements = query_measurements(session)
     facts = facts_of(session, measurements)
     contacts = apply_answers(session.graph.all(), session.decisions())
     return find_in_arrays(facts, contacts, settings or CandidateSettings())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from napari_neuropil.proofreading.bottlenecks import measure_bottlenecks
 from napari_neuropil.proofreading.candidate_table import Candidates
 from napari_neuropil.proofreading.candidates import CandidateSettings, find_candidates
 from napari_neuropil.proofreading.edits import Delta
+from napari_neuropil.proofreading.fragment_evidence import query_measurements
 from napari_neuropil.proofreading.local_candidates import LocalFinder
 from napari_neuropil.proofreading.open_candidates import Asked, CandidateFilter, OpenCandidates
 
@@ -73,10 +74,10 @@ class LiveCandidates:
         self._stamp = 0
         session.edited.connect(self._on_session_edited)
         session.annotated.connect(self._on_session_annotated)
-        shapes = self._measure_shapes() if candidates is None else {}
-        self.finder = LocalFinder(session, settings, shapes)
+        known = self._measure_fragments() if candidates is None else {}
+        self.finder = LocalFinder(session, settings, known)
         if candidates is None:
-            candidates = find_candidates(session, settings, measurements=shapes)
+            candidates = find_candidates(session, settings, measurements=known)
         self._load(candidates)
 
     def close(self) -> None:
@@ -113,10 +114,10 @@ class LiveCandidates:
             began = self._stamp
             if settings is not None:
                 self.settings = settings
-        shapes = self._measure_shapes()
+        known = self._measure_fragments()
         with self.turn:
-            self.finder = LocalFinder(self._session, self.settings, shapes)
-        found = find_candidates(self._session, self.settings, measurements=shapes)
+            self.finder = LocalFinder(self._session, self.settings, known)
+        found = find_candidates(self._session, self.settings, measurements=known)
         with self.turn:
             changed = [s for s, stamp in self._pending.items() if stamp > began]
             self._load(found)
@@ -124,9 +125,10 @@ class LiveCandidates:
             self.reloaded.emit()
         self.changed.emit()
 
-    def _measure_shapes(self) -> dict[str, NDArray[np.float32]]:
+    def _measure_fragments(self) -> dict[str, NDArray[Any]]:
         count = self.settings.bottlenecks
-        return {"bottleneck": measure_bottlenecks(self._session, count)} if count else {}
+        shapes = {"bottleneck": measure_bottlenecks(self._session, count)} if count else {}
+        return {**query_measurements(self._session), **shapes}
 
     def refresh(self) -> None:
         """Find the candidates of segments that edits changed; may run beside the window's thread.

@@ -109,15 +109,43 @@ def score_shape(pairs: Pairs) -> NDArray[np.float64]:
     Needs the measurement "bottleneck" (F + 1,): narrowest over usual width in (0, 1], NaN where not
     measured.
     """
-    narrowness = pairs.measurements.get("bottleneck")
-    if narrowness is None:
-        return np.full(len(pairs), np.nan)
-    # Pieces cut since the measurement are not in it.
-    known = np.append(narrowness, np.nan)
-    values = known[np.minimum(pairs.fragments.astype(np.intp), len(narrowness))]
-    narrowest = np.fmin(values[:, 0], values[:, 1])
+    narrowest = np.fmin(*_of_fragments(pairs, "bottleneck").T)
     decades: NDArray[np.float64] = -np.log10(np.clip(narrowest, 1e-3, 1.0))
     return decades if pairs.kind == "merge_error" else np.full(len(pairs), np.nan)
+
+
+def score_confidence(pairs: Pairs) -> NDArray[np.float64]:
+    """Log-odds that a voxel of the fragment of which the queries were less sure is not its.
+
+    Needs the measurement "confidence" (F + 1,): mean share of a fragment's query, in [0, 1].
+    """
+    least = np.fmin(*_of_fragments(pairs, "confidence").T)
+    squeezed = np.clip(least, _SQUEEZE, 1.0 - _SQUEEZE)
+    doubt: NDArray[np.float64] = np.log((1.0 - squeezed) / squeezed)
+    return doubt
+
+
+def score_rivals(pairs: Pairs) -> NDArray[np.float64]:
+    """How much one side's query claims of the other's voxels, 1 = as much as the other's own.
+
+    Needs the measurements "rival" and "rival_share" (F + 1,): the fragment whose query comes second
+    on a fragment, and its mean share.
+    """
+    rival, share = _of_fragments(pairs, "rival"), _of_fragments(pairs, "rival_share")
+    meant = rival == pairs.fragments[:, ::-1]
+    claimed: NDArray[np.float64] = 2.0 * np.where(meant, share, 0.0).max(axis=1)
+    claimed[np.isnan(share).all(axis=1)] = np.nan
+    return claimed if pairs.kind == "split_error" else -claimed
+
+
+def _of_fragments(pairs: Pairs, name: str) -> NDArray[np.float64]:
+    """Return a measurement of both fragments (n, 2); NaN where there is none, as of new pieces."""
+    values = pairs.measurements.get(name)
+    if values is None:
+        return np.full((len(pairs), 2), np.nan)
+    known = np.append(values.astype(np.float64), np.nan)
+    found: NDArray[np.float64] = known[np.minimum(pairs.fragments.astype(np.intp), len(values))]
+    return found
 
 
 SCORERS: Final[dict[str, Scorer]] = {
@@ -156,6 +184,21 @@ SCORERS: Final[dict[str, Scorer]] = {
         # little. With 1.0 for both, 1000 right answers bring VI from 0.909 to 0.768, with these to
         # 0.687, without distances to 0.673.
         {"split_error": 0.1, "merge_error": 0.6},
+    ),
+    "confidence": Scorer(
+        "Doubt of the queries",
+        "How unsure the queries were of the less sure side. Only where queries made the fragments "
+        "(AGQ).",
+        score_confidence,
+        {"split_error": 0.0, "merge_error": 0.0},
+        enabled=False,
+    ),
+    "rivals": Scorer(
+        "Shared queries",
+        "Whether the query of one side claims voxels of the other. Only where queries made the "
+        "fragments (AGQ).",
+        score_rivals,
+        {"split_error": 1.0, "merge_error": 1.0},
     ),
     "shape": Scorer(
         "Shape",

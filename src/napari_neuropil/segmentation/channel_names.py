@@ -9,3 +9,11 @@ NEAREST_NAMES: Final = ("affinity z", "affinity y", "affinity x")
 
 LABELS_NAME: Final = "query"
 """Channel of labels, which are no probabilities."""
+
+RUNNER_UP_NAME: Final = "runner-up"
+"""Labels too: the query with the second largest share."""
+
+COARSE_NAMES: Final = ("query before stage 1", "query before stage 2")
+"""Labels too, of the masks that the stages refined."""
+
+LABEL_CHANNELS: Final = frozenset({LABELS_NAME, RUNNER_UP_NAME, *COARSE_NAMES})

@@ -112,7 +112,6 @@ def resolve(request: SegmentRequest) -> Resolved:
 
     checkpoint = Path(request.checkpoint) if request.checkpoint else pretrained_path(method.network)
     loaded, spec = load_checkpoint(checkpoint, method.network)
-    network = method.module.predictor_of(loaded)
     settings = _validate_settings(method, {**spec.settings, **request.settings})
     if settings.mean_embedding and method.network != EMBEDDING_NETWORK:
         pretrained_path(EMBEDDING_NETWORK)  # missing weights are found now, not after the work
@@ -120,6 +119,7 @@ def resolve(request: SegmentRequest) -> Resolved:
     factors = method.module.working_factors(voxel_size, spec.voxel_sizes, settings)
     grid_shape = pooled_shape(roi.shape, factors)
     settings = method.module.settle(settings, voxel_size.scaled(factors))
+    network = method.module.predictor_of(loaded, settings)
     views = method.module.view_count(settings)
     notices = [grey_note, *_notices(voxel_size, factors, grid_shape, spec)]
 
@@ -127,7 +127,7 @@ def resolve(request: SegmentRequest) -> Resolved:
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     tiling = replace(tiling, views=views, margin=method.margin)
     block_shape = _block_shape(request, method, tiling, settings)
-    channels = len(method.module.kept_channels(spec.offsets))
+    channels = len(method.module.kept_channels(spec.offsets, settings))
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
     passes, computed = 0, 0
     for view in VIEWS[:views]:

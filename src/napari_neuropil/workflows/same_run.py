@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from napari_neuropil.blockwise import Ledger
 from napari_neuropil.errors import ProjectError
-from napari_neuropil.methods.settings import MethodSettings
+from napari_neuropil.methods import method_entry
+from napari_neuropil.methods.settings import network_fields
 from napari_neuropil.project import read_info, write_info
 from napari_neuropil.workflows.requests import SegmentPlan
 from napari_neuropil.workflows.results import refuse_edited
@@ -56,7 +57,7 @@ def begin_again(project: Path, plan: SegmentPlan, blocks: int) -> None:
     """
     info = read_info(project)
     old = SegmentPlan.model_validate(info.plan)
-    shared = MethodSettings.model_fields.keys() - {"mean_embedding", "join_distance"}
+    shared = network_fields(method_entry(old.request.method).settings_class)
     ours, theirs = (
         _facts(p, {k: v for k, v in p.settings.items() if k in shared}) for p in (plan, old)
     )

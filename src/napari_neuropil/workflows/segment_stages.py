@@ -37,11 +37,7 @@ from napari_neuropil.workflows.embedded_image import NETWORK as EMBEDDING_NETWOR
 from napari_neuropil.workflows.embedded_image import EmbeddedImage
 from napari_neuropil.workflows.joining import candidates_of, join_by_embedding
 from napari_neuropil.workflows.plan import CHUNK_SHAPE, Resolved, check_disk
-from napari_neuropil.workflows.requests import (
-    LAST_STAGE,
-    Progress,
-    Report,
-)
+from napari_neuropil.workflows.requests import LAST_STAGE, Progress, Report
 from napari_neuropil.workflows.results import refuse_edited
 from napari_neuropil.workflows.same_run import begin_again, check_same_run
 from napari_neuropil.workflows.windows import WindowStore, cut_of_windows
@@ -73,7 +69,9 @@ class StagedRun:
         self.blocks = split_blocks(self.plan.grid_shape, self.plan.block_shape)
         self.windows = WindowStore(self.path / "blocks" / "windows")
         self.seconds: dict[str, float] = {}
-        self.channels = resolved.method.module.kept_channels(resolved.spec.offsets)
+        self.channels = resolved.method.module.kept_channels(
+            resolved.spec.offsets, resolved.settings
+        )
 
     def run(self) -> Path:
         """Run the stages up to the one wished for, and return the project's folder."""
@@ -139,7 +137,7 @@ class StagedRun:
         else:
             self.affinities = AffinityStore.create(
                 stores[0],
-                self.resolved.method.module.channel_names(),
+                self.resolved.method.module.channel_names(self.resolved.settings),
                 self.plan.grid_shape,
                 CHUNK_SHAPE,
                 grid,
@@ -337,14 +335,12 @@ class StagedRun:
         block_of, method = self._block_of(), self.resolved.method
         if not method.windows:
             return Cut(block_of)
-        return cut_of_windows(
-            rag,
-            block_of,
-            [block.roi for block in self.blocks],
-            self._fragments_on_grid,
-            lambda roi: method.module.label_channel(self.affinities.read(roi)),
-            self.windows,
+        values = method.module.query_values
+        blocks = (
+            (self._fragments_on_grid(block.roi), values(self.affinities.read(block.roi)))
+            for block in self.blocks
         )
+        return cut_of_windows(self.path, rag, block_of, blocks, self.windows)
 
     def _info(self, state: str) -> ProjectInfo:
         ledger = Ledger(self.path / "blocks" / "fragments")

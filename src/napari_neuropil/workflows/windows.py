@@ -7,7 +7,7 @@ grow with the volume, a stopped run goes on, and blocks can be joined anew in an
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import OutputError, ProjectError
 from napari_neuropil.geometry import Roi
 from napari_neuropil.methods.cut import Cut
+from napari_neuropil.project.query_evidence import QueryEvidence, write_query_evidence
+from napari_neuropil.segmentation.query_facts import (
+    QueryValues,
+    measure_queries,
+    rival_fragments,
+)
 from napari_neuropil.segmentation.rag import Rag
 from napari_neuropil.segmentation.window_agreement import WindowLabels, contact_agreement
 
@@ -81,58 +87,36 @@ class WindowStore:
         return self.folder / f"{index}.npz"
 
 
-def labels_of_fragments(
-    rois: Iterable[Roi],
-    fragments: Callable[[Roi], NDArray[np.uint64]],
-    labels: Callable[[Roi], NDArray[np.uint8]],
-    count: int,
-) -> NDArray[np.uint8]:
-    """Return the label that each fragment was made of.
-
-    Parameters
-    ----------
-    rois : iterable of Roi
-        The blocks; a fragment lies in one.
-    fragments, labels : callable
-        Give the voxels of a block.
-    count : int
-        Number of fragments.
-
-    Returns
-    -------
-    ndarray of uint8, (count + 1,)
-        0 for a fragment without a labelled voxel.
-    """
-    result = np.zeros(count + 1, np.uint8)
-    for roi in rois:
-        ids, named = fragments(roi), labels(roi)
-        # Voxels that were filled have no label; all others of a fragment have the same.
-        kept = named > 0
-        result[ids[kept]] = named[kept]
-    result[0] = 0
-    return result
-
-
 def cut_of_windows(
+    project: Path,
     rag: Rag,
     block_of: NDArray[np.int64],
-    rois: Sequence[Roi],
-    fragments: Callable[[Roi], NDArray[np.uint64]],
-    labels: Callable[[Roi], NDArray[np.uint8]],
+    blocks: Iterable[tuple[NDArray[np.uint64], QueryValues]],
     store: WindowStore,
 ) -> Cut:
     """Return what the windows say of the contacts between blocks.
 
+    What the queries say of single fragments goes into the project, for the queue of candidates.
+
     Parameters
     ----------
+    project : Path
+        Gets ``queries.npz``.
     rag : Rag
         Contacts.
     block_of : ndarray of int64, (fragment_count + 1,)
         The block each fragment lies in.
-    rois, fragments, labels
-        As `labels_of_fragments`.
+    blocks : iterable
+        Fragments and queries of each block's voxels.
     store : WindowStore
         Labels of each block's window.
+
+    Raises
+    ------
+    OutputError
+        If the project cannot be written.
     """
-    label_of = labels_of_fragments(rois, fragments, labels, len(block_of) - 1)
-    return Cut(block_of, contact_agreement(rag.contacts, block_of, label_of, store.read))
+    facts = measure_queries(blocks, len(block_of) - 1)
+    rivals = rival_fragments(facts, rag, block_of)
+    write_query_evidence(project, QueryEvidence(facts.confidence, rivals, facts.share))
+    return Cut(block_of, contact_agreement(rag.contacts, block_of, facts.label, store.read))

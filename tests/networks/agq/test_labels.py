@@ -16,7 +16,7 @@ def _literal(
     shares = fine[0].softmax(dim=0)
     volumes = shares.sum(dim=(1, 2, 3))
     shares[volumes < smallest] = 0
-    return shares.argmax(dim=0), volumes
+    return shares, volumes
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0, 60.0])
@@ -27,8 +27,12 @@ def test_equals_the_definition(scale: float, smallest: float) -> None:
     logits[3:] -= 2 * scale  # small queries, some of which win voxels
     size = (4, 17, 25)
     found = label_queries(logits, size, smallest_volume=smallest)
-    labels, volumes = _literal(logits, size, smallest)
-    torch.testing.assert_close(found.labels.long(), labels)
+    shares, volumes = _literal(logits, size, smallest)
+    torch.testing.assert_close(found.labels.long(), shares.argmax(dim=0))
+    torch.testing.assert_close(found.confidence, shares.amax(dim=0))
+    rest = shares.scatter(0, shares.argmax(dim=0, keepdim=True), 0.0)
+    torch.testing.assert_close(found.runner_up_share, rest.amax(dim=0))
+    torch.testing.assert_close(found.runner_up.long(), rest.argmax(dim=0))
     torch.testing.assert_close(found.volumes, volumes, rtol=1e-4, atol=1e-3)
 
 

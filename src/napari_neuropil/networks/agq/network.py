@@ -52,6 +52,8 @@ class AGQ(Backbone):
         Queries that come from the affinities, at most; 0 = none.
     smallest_component : int
         A query comes from components of more voxels than this, on the decoder's grid.
+    leaves : bool
+        Components of many thresholds (`components.component_leaves`) instead of the published one.
 
     Notes
     -----
@@ -67,6 +69,7 @@ class AGQ(Backbone):
         learned_queries: int = 100,
         most_components: int = 100,
         smallest_component: int = 100,
+        leaves: bool = False,
     ) -> None:
         widths = (*channels, fused)
         if len(channels) != LEVELS or any(w < GROUPS or w % GROUPS for w in widths):
@@ -79,6 +82,7 @@ class AGQ(Backbone):
         super().__init__(channels, fused)
         self.most_components = most_components
         self.smallest_component = smallest_component
+        self.leaves = leaves
         self.inst_decoder = Decoder(fused, learned_queries)
         self.mask_branch = Branch(fused, fused, deep=False)
         self.affinity_branch = Branch(fused, 3, deep=True)
@@ -113,7 +117,9 @@ class AGQ(Backbone):
         features = self.mask_branch(x)
         instances = self.inst_decoder.rpn.inst_convs(x)
         del x
-        components = label_components(affinities, self.most_components, self.smallest_component)
+        components = label_components(
+            affinities, self.most_components, self.smallest_component, leaves=self.leaves
+        )
         # Shares are summed over all voxels, which half precision does not hold.
         with torch.autocast(image.device.type, enabled=False):
             queries, masks = self.inst_decoder(

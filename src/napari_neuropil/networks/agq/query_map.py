@@ -24,15 +24,24 @@ class QueryMap(nn.Module):
         script: a voxel that any query claims at all is no background then.
     smallest_volume : float
         As in `label_queries`.
+    stages : bool
+        Whether the labels before and between the stages are wanted too: the coarse masks. Each
+        costs as much as the last labels.
     """
 
     def __init__(
-        self, network: nn.Module, *, background: bool = True, smallest_volume: float = 40.0
+        self,
+        network: nn.Module,
+        *,
+        background: bool = True,
+        smallest_volume: float = 40.0,
+        stages: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.background = background
         self.smallest_volume = smallest_volume
+        self.stages = stages
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Predict what a project stores.
@@ -50,18 +59,34 @@ class QueryMap(nn.Module):
             (1, 1, Z, Y, X) in [0, 1], probability of the strongest query.
         labels : Tensor
             (1, 1, Z, Y, X), index of the strongest query divided by 255; 0 is background.
+        runner_up : Tensor
+            (1, 1, Z, Y, X), index of the second strongest divided by 255.
+        runner_up_share : Tensor
+            (1, 1, Z, Y, X), its probability.
+        coarse : Tensor, twice
+            (1, 1, Z, Y, X), labels before the first and before the second stage, where wanted.
         foreground : Tensor
             (1, 1, Z, Y, X) in [0, 1].
         """
         if len(image) != 1:
             raise ValueError(f"queries of one image at a time, not of {len(image)}")
-        found = self.network(2 * image - 1, background=self.background, earlier=False)
+        found = self.network(2 * image - 1, background=self.background, earlier=self.stages)
         z, y, x = (int(n) for n in image.shape[2:])
         named = label_queries(found.mask_logits[0], (z, y, x), smallest_volume=self.smallest_volume)
         affinities = functional.interpolate(
             torch.sigmoid(found.affinities.float()), size=(z, y, x), mode="trilinear",
             align_corners=False,
         )  # fmt: skip
-        labels = named.labels.float() / 255
-        others = (v[None, None] for v in (named.confidence, labels, named.foreground))
-        return (affinities, *others)
+        coarse = [
+            label_queries(masks[0], (z, y, x), smallest_volume=self.smallest_volume).labels
+            for masks in found.earlier_masks
+        ]
+        others = (
+            named.confidence,
+            named.labels / 255,
+            named.runner_up / 255,
+            named.runner_up_share,
+            *(labels / 255 for labels in coarse),
+            named.foreground,
+        )
+        return (affinities, *(values[None, None] for values in others))

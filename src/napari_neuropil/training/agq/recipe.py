@@ -44,6 +44,11 @@ class AgqNetworkSettings(BaseModel):
     smallest_component: int = Field(
         100, ge=0, description="A query comes from components of more voxels (half resolution)."
     )
+    leaves: bool = Field(
+        default=False,
+        description="Components of many thresholds, apart where a lower one joins them; off: of "
+        "one threshold, the mean, as in the paper.",
+    )
 
     @model_validator(mode="after")
     def _groups_must_be_even(self) -> Self:
