@@ -77,3 +77,12 @@ def session(project: Path) -> Iterator[ProofreadingSession]:
     """Return a session on the 12 cubes."""
     with ProofreadingSession.open(project) as opened:
         yield opened
+
+
+@pytest.fixture
+def gapped(make_project: MakeProject, cubes: Cubes) -> Path:
+    """Return 3 x 4 cubes of 64 voxels, the last column (4, 8, 12) background: fragments 1 to 9."""
+    fragments = cubes()
+    table = np.zeros(13, np.uint64)
+    table[[1, 2, 3, 5, 6, 7, 9, 10, 11]] = np.arange(1, 10)
+    return make_project(table[fragments])

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from napari_neuropil.errors import EditRejectedError
 from napari_neuropil.geometry import Roi
-from napari_neuropil.proofreading import ProofreadingSession
+from napari_neuropil.proofreading import DrawingRules, ProofreadingSession
 
 SHAPE = (2, 6, 8)
 VOXELS = st.tuples(*(st.integers(0, n - 1) for n in SHAPE))
@@ -31,7 +31,7 @@ def _canonical(labels: np.ndarray) -> np.ndarray:
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """Merges, splits, fragment splits, undo, redo, reopening and crashes, in any order."""
+    """Merges, splits, fragment splits, drawings, undo, redo, reopening, crashes, in any order."""
 
     template: Path
 
@@ -95,6 +95,29 @@ class SessionMachine(RuleBasedStateMachine):
         self.session.detach(fragment)
         self._edited(np.where(mine, self.model.max() + 1, self.model))
 
+    @rule(a=VOXELS, b=VOXELS, holes=st.integers(0, 2**16), into=st.none() | VOXELS)
+    def draw(
+        self,
+        a: tuple[int, int, int],
+        b: tuple[int, int, int],
+        holes: int,
+        into: tuple[int, int, int] | None,
+    ) -> None:
+        """A box with holes, to the voxel; with `into`, a segment grows by it."""
+        mask = np.zeros(SHAPE, bool)
+        mask[tuple(slice(min(p, q), max(p, q) + 1) for p, q in zip(a, b, strict=True))] = True
+        mask &= np.random.default_rng(holes).random(SHAPE) > (holes % 3) / 3
+        goal = self.model.max() + 1 if into is None else self.model[into]
+        model = np.where(mask, goal, self.model)
+        same = goal == 0 or (_canonical(model) == _canonical(self.model)).all()
+        rows = [(z, 0, 0, plane) for z, plane in enumerate(mask)]
+        if same or not mask.any():
+            with pytest.raises(EditRejectedError):
+                self.session.draw(rows, into, rules=DrawingRules(1.0, 0))
+            return
+        self.session.draw(rows, into, rules=DrawingRules(1.0, 0))
+        self._edited(model)
+
     @rule(a=VOXELS)
     def delete(self, a: tuple[int, int, int]) -> None:
         if self.model[a]:
@@ -146,7 +169,9 @@ class SessionMachine(RuleBasedStateMachine):
 def test_against_the_model(
     make_project: Callable[..., Path], cubes: Callable[..., np.ndarray]
 ) -> None:
-    SessionMachine.template = make_project(cubes(3, 4, 2))
+    fragments = cubes(3, 4, 2)
+    fragments[fragments == 12] = 0  # background to draw over
+    SessionMachine.template = make_project(fragments)
     case = SessionMachine.TestCase()
     case.settings = settings(
         max_examples=12,

@@ -99,7 +99,7 @@ class FragmentView:
         """Refuse: what is shown follows from the edits."""
         raise VolumeFormatError(
             "Segments of a project cannot be painted.",
-            "an edit: merge, split, detach, isolate, assign or delete",
+            "an edit: merge, split, detach, isolate, assign, delete or draw",
             "use the Proofread dock, or duplicate the layer and paint on the copy.",
         )
 

@@ -35,7 +35,7 @@ def proposal_text(session: ProofreadingSession, proposal: Proposal) -> str:
     before = [int(s) for s in np.unique(proposal.effect.before) if s]
     after = _sizes_after(session, proposal)
     touched = list(dict.fromkeys([*_segments_of(session, proposal), *before]))
-    lines = [f"{_names(touched)} {'becomes' if len(touched) == 1 else 'become'}"]
+    lines = [_heading(proposal, [segment for segment in touched if segment])]
     shown = sorted(after, key=lambda s: (-after[s], s))
     size = session.info.voxel_size_nm
     lines += [f"  {segment}: {size_text(after[segment], size)}" for segment in shown[:_MOST]]
@@ -45,6 +45,15 @@ def proposal_text(session: ProofreadingSession, proposal: Proposal) -> str:
         lines[0] += " background"
     contact = _contact_text(session, proposal)
     return "\n".join([*lines, *([contact] if contact else []), *proposal.notices])
+
+
+def _heading(proposal: Proposal, touched: list[int]) -> str:
+    if proposal.kind != "draw":
+        return f"{_names(touched)} {'becomes' if len(touched) == 1 else 'become'}"
+    if not touched:
+        return "The drawing becomes"
+    names = _names(sorted(touched))
+    return f"The drawing and {names[0].lower()}{names[1:]} become"
 
 
 def _segments_of(session: ProofreadingSession, proposal: Proposal) -> list[int]:

@@ -116,8 +116,10 @@ class ScoreHistory:
             self._counted.add(number)
             for split in effect.splits:
                 self._count_pieces(split)
-        pieces = frozenset(int(i) for split in effect.splits for i in split.ids)
-        parents = frozenset(split.parent for split in effect.splits)
+        # What was drawn over background is not born: its voxels were counted as segment 0.
+        cut = [split for split in effect.splits if split.parent]
+        pieces = frozenset(int(i) for split in cut for i in split.ids)
+        parents = frozenset(split.parent for split in cut)
         before, after = (effect.before, effect.after)
         if forward:
             self._scores.move(effect.fragments, before, after, born=pieces, gone=parents)

@@ -10,12 +10,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from napari_neuropil.proofreading.drawings import DrawingRules, DrawnFunction, DrawnRows
     from napari_neuropil.proofreading.edits import Decision, Delta, Edit, Effect, Proposal
     from napari_neuropil.proofreading.session import ProofreadingSession
 
-__all__ = ["Decision", "Delta", "Edit", "Effect", "ProofreadingSession", "Proposal"]
+__all__ = [
+    "Decision",
+    "Delta",
+    "DrawingRules",
+    "DrawnFunction",
+    "DrawnRows",
+    "Edit",
+    "Effect",
+    "ProofreadingSession",
+    "Proposal",
+]
 
-_HOMES: Final = dict.fromkeys(__all__, "edits") | {"ProofreadingSession": "session"}
+_HOMES: Final = (
+    dict.fromkeys(__all__, "edits")
+    | dict.fromkeys(("DrawingRules", "DrawnFunction", "DrawnRows"), "drawings")
+    | {"ProofreadingSession": "session"}
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,13 +13,15 @@ import sqlite3
 import tempfile
 import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
 from napari_neuropil.errors import NeuropilError, OutputError, ProjectError
 from napari_neuropil.proofreading.edits import (
+    DRAWING_FORMAT,
+    FIRST_FORMAT,
     Annotation,
     Decision,
     Edit,
@@ -30,8 +32,9 @@ from napari_neuropil.proofreading.file_systems import is_network_folder
 from napari_neuropil.proofreading.receipt import read_receipt, write_receipt
 from napari_neuropil.proofreading.sqlite_door import Transaction, can_write, connect, quoted
 
-SESSION_FORMAT: Final = 1
-"""Rises whenever an older program could no longer read a session."""
+SESSION_FORMAT: Final = DRAWING_FORMAT
+"""The newest this program reads. A session has the oldest that can hold its edits, so that an older
+program opens whatever it can read."""
 
 DATABASE: Final = "session.sqlite"
 
@@ -81,6 +84,7 @@ class SessionDatabase:
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._crc = 0
         self._last = 0
+        self._format = FIRST_FORMAT
         self._connection = self._connect(read_only=read_only)
         try:
             if self._is_empty():
@@ -140,7 +144,7 @@ class SessionDatabase:
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
                     self._connection.execute(statement)
-            facts = {"format": str(SESSION_FORMAT), "fingerprint": fingerprint}
+            facts = {"format": str(self._format), "fingerprint": fingerprint}
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", list(facts.items()))
 
     def _check(self, fingerprint: str) -> None:
@@ -159,6 +163,7 @@ class SessionDatabase:
                 "the fragments the edits were made on",
                 "restore the project from a copy, or move session.sqlite away to begin anew.",
             )
+        self._format = int(found) if found.isdecimal() else FIRST_FORMAT
         if not self.is_sound():
             raise self._damaged("SQLite finds its pages out of order")
 
@@ -205,6 +210,8 @@ class SessionDatabase:
     def append(self, edit: Edit) -> None:
         """Write an edit; durable when this returns.
 
+        The first of a kind that older programs do not know raises the format in the same step.
+
         Raises
         ------
         OutputError
@@ -212,8 +219,12 @@ class SessionDatabase:
         """
         row = tuple(edit)
         crc = _edit_checksum(self._crc, row)
-        self._write("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))
-        self._crc, self._last = crc, edit.id
+        needed = max(self._format, edit.format)
+        steps = [("INSERT INTO edits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))]
+        if needed > self._format:
+            steps.append(("UPDATE meta SET value = ? WHERE key = 'format'", (str(needed),)))
+        self._write_all(steps)
+        self._crc, self._last, self._format = crc, edit.id, needed
         write_receipt(self.path.parent, edit.id)
 
     # snapshots, annotations, decisions, memory
@@ -313,9 +324,13 @@ class SessionDatabase:
                 yield row[:-1]
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._write_all([(statement, values)])
+
+    def _write_all(self, steps: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
         try:
             with Transaction(self._connection):
-                self._connection.execute(statement, values)
+                for statement, values in steps:
+                    self._connection.execute(statement, values)
         except sqlite3.Error as error:
             raise self._error(error) from error
 

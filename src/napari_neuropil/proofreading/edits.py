@@ -14,9 +14,13 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.proofreading.effects import Effect, FragmentSplit, Point
 from napari_neuropil.proofreading.encoding import pack_effect, unpack_effect
 
-EditKind = Literal["merge", "split", "detach", "isolate", "assign", "delete", "move"]
+EditKind = Literal["merge", "split", "detach", "isolate", "assign", "delete", "draw", "move"]
 Status = Literal["todo", "in work", "done", "wrong"]
 Answer = Literal["merge", "split", "apart", "later", "unsure"]
+
+FIRST_FORMAT: Final = 1
+DRAWING_FORMAT: Final = 2
+"""Of sessions and logs that hold a drawing: pieces may lie over background."""
 
 STATUSES: Final[tuple[Status, ...]] = ("todo", "in work", "done", "wrong")
 __all__ = [
@@ -131,6 +135,11 @@ class Edit(EditRow):
     def move(cls, number: int, time: float, parent: int, target: int) -> Edit:
         """Return the line of an undo, a redo or a jump."""
         return cls(number, time, "move", parent, target, "{}", None, None, None)
+
+    @property
+    def format(self) -> int:
+        """The first format of sessions that has edits of this kind."""
+        return DRAWING_FORMAT if self.kind == "draw" else FIRST_FORMAT
 
     @property
     def position(self) -> Point | None:

@@ -27,14 +27,17 @@ NO_LINKS: Final = Rag.empty()
 class FragmentSplit:
     """One fragment replaced by pieces with ids of their own; voxels on disk stay as they are.
 
+    A fragment of many voxels may have several splits in one effect, each with the pieces in a part
+    of it; together they hold all of its voxels. Of background only the voxels in pieces are taken.
+
     Parameters
     ----------
     parent : int
-        The fragment (or piece) that is replaced.
+        The fragment (or piece) that is replaced; 0: the pieces lie over background.
     start : tuple of int
         Voxel of ``labels[0, 0, 0]``.
     labels : NDArray[np.uint8]
-        (Z, Y, X); k at voxels of piece k, 0 where the parent is not.
+        (Z, Y, X); k at voxels of piece k, 0 elsewhere.
     first : int
         Id of piece 1; piece k has id ``first + k - 1``.
     """
@@ -56,7 +59,7 @@ class FragmentSplit:
 
     @property
     def roi(self) -> Roi:
-        """The box of the parent."""
+        """The box of the pieces."""
         return Roi.of_shape(self.labels.shape).shifted(self.start)
 
 
@@ -74,7 +77,7 @@ class Effect:
     joined, cut : NDArray[np.uint64]
         (J, 2) and (K, 2) contacts a < b that this edit decided: one object, or two.
     splits : tuple of FragmentSplit
-        Fragments it replaced by pieces, in this order.
+        Fragments it replaced by pieces, and pieces it laid over background, in this order.
     links : Rag
         Contacts it added: those of the pieces, and of segments merged without touching.
     """

@@ -55,6 +55,21 @@ class Contacts:
         """Return the number of contacts."""
         return len(self.a)
 
+    @classmethod
+    def undecided(cls, rag: Rag) -> Contacts:
+        """Return the contacts of a graph that no edit has looked at."""
+        count = len(rag)
+        return cls(
+            rag.contacts[:, 0],
+            rag.contacts[:, 1],
+            rag.affinity,
+            rag.score,
+            rag.area,
+            rag.centroid,
+            np.zeros(count, np.int8),
+            np.full(count, np.nan, np.float32),
+        )
+
     def __getitem__(self, rows: Any) -> Contacts:
         """Return some rows, by indices or a mask."""
         return Contacts(*(getattr(self, f.name)[rows] for f in fields(self)))

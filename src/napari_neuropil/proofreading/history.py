@@ -8,6 +8,7 @@ from the root to it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from napari_neuropil.errors import ProjectError
 from napari_neuropil.proofreading.edits import Edit, HistoryRow
@@ -119,6 +120,8 @@ class History:
 
 def describe(edit: Edit) -> str:
     """Return in a few words what an edit did."""
+    if edit.kind == "draw":
+        return _describe_drawing(edit.wish)
     effect = edit.effect
     if effect is None:
         return f"go to edit {edit.target}" if edit.target else "go to the result as segmented"
@@ -146,6 +149,18 @@ def _describe_merge(edit: Edit, sources: list[int], goals: list[int]) -> str:
     if len(goals) == 1:
         return f"merge {_ids(sources)} into {goals[0]}: {why}"
     return f"merge {len(sources) + len(goals)} segments into {len(goals)}: {why}"
+
+
+def _describe_drawing(wish: dict[str, Any]) -> str:
+    # From the wish: unpacking the voxels of each drawing of a long history would fill the memory.
+    whole, cut, new = (int(wish.get(name, 0)) for name in ("whole", "cut", "new"))
+    parts = [
+        *([f"{whole} fragment{'s' * (whole != 1)}"] if whole else []),
+        *([f"{cut} cut"] if cut else []),
+        *([f"{new} voxels of background"] if new else []),
+    ]
+    where = "draw" if wish.get("into") is None else "draw into"
+    return f"{where} {wish.get('segment')}: {', '.join(parts)}"
 
 
 def _ids(ids: list[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_neuropil.errors import ProjectError
 from napari_neuropil.proofreading.database import SESSION_FORMAT
-from napari_neuropil.proofreading.edits import Edit
+from napari_neuropil.proofreading.edits import FIRST_FORMAT, Edit
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.session import ProofreadingSession
 
@@ -18,7 +18,7 @@ def export_log(session: ProofreadingSession) -> Iterator[dict[str, Any]]:
     """Give a line that says what the log belongs to, and then one line for each edit."""
     yield {
         "log": session.path.name,
-        "format": SESSION_FORMAT,
+        "format": max((edit.format for edit in session.edits), default=FIRST_FORMAT),
         "fingerprint": fingerprint_of(session.project),
     }
     active = {row.id for row in session.history() if row.active}

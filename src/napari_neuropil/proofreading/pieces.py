@@ -1,10 +1,13 @@
 """Fragments as they are now: those on disk, with the pieces of split fragments laid over them.
 
-The patch is sparse: a box of small labels for each split fragment. Reading a box costs what the
+The patch is sparse: a box of small labels for each split fragment, and for what was drawn over
+background. Reading a box costs what the
 splits inside it cost; the fragments on disk are never written.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,8 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.proofreading.effects import FragmentSplit
 from napari_neuropil.proofreading.state import ProofreadingState
 from napari_neuropil.volumes import Volume
+
+_Id = TypeVar("_Id", np.uint64, np.uint32)
 
 
 class PiecedFragments:
@@ -48,13 +53,7 @@ class PiecedFragments:
         """Return the ids in a box, (Z, Y, X) of `roi`; the caller's own copy."""
         ids: NDArray[np.uint64] = self._fragments.read(roi).astype(np.uint64, copy=False)
         for split in self._splits_in(roi):
-            shared = split.roi.intersection(roi)
-            if shared is None:
-                continue
-            labels = split.labels[shared.shifted([-v for v in split.start]).slices]
-            view = ids[shared.shifted([-v for v in roi.start]).slices]
-            inside = labels > 0
-            view[inside] = labels[inside].astype(np.uint64) + np.uint64(split.first - 1)
+            lay_pieces(ids, roi, split)
         return ids
 
     def _splits_in(self, roi: Roi) -> list[FragmentSplit]:
@@ -66,6 +65,27 @@ class PiecedFragments:
         boxes = self._boxes[1]
         meets = (boxes[:, 0] < roi.stop).all(axis=1) & (boxes[:, 1] > roi.start).all(axis=1)
         return [splits[i] for i in np.flatnonzero(meets)]
+
+
+def lay_pieces(ids: NDArray[_Id], roi: Roi, split: FragmentSplit) -> None:
+    """Lay the pieces of a split over the ids of a box, in place.
+
+    Parameters
+    ----------
+    ids : NDArray[np.uint64] or NDArray[np.uint32]
+        (Z, Y, X) of `roi`.
+    roi : Roi
+        The box; need not meet the split's.
+    split : FragmentSplit
+        Its pieces.
+    """
+    shared = split.roi.intersection(roi)
+    if shared is None:
+        return
+    labels = split.labels[shared.shifted([-v for v in split.start]).slices]
+    view = ids[shared.shifted([-v for v in roi.start]).slices]
+    inside = labels > 0
+    view[inside] = labels[inside].astype(ids.dtype) + ids.dtype.type(split.first - 1)
 
 
 def _box(

@@ -26,6 +26,7 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.project import Project
 from napari_neuropil.project.fragment_table import FragmentTable, fragment_table
 from napari_neuropil.proofreading.database import SessionDatabase, now
+from napari_neuropil.proofreading.drawings import Drawing, DrawingRules, DrawnRow
 from napari_neuropil.proofreading.edits import (
     Delta,
     Edit,
@@ -33,6 +34,7 @@ from napari_neuropil.proofreading.edits import (
     Proposal,
     Snapshot,
 )
+from napari_neuropil.proofreading.encoding import unpack_rest
 from napari_neuropil.proofreading.fingerprint import fingerprint_of
 from napari_neuropil.proofreading.history import History
 from napari_neuropil.proofreading.lock import WriterLock
@@ -128,8 +130,10 @@ class ProofreadingSession(ProposingProject):
         self._state.fold(
             skimmed.of(np.fromiter((edit.id in active for edit in made), bool, len(made)))
         )
-        # Undone edits count too: an id that the log has used is never given out again.
-        self._reserve(skimmed.after.values, [made[i].effect for i in skimmed.rest])
+        # Undone edits count too: an id that the log has used is never given out again. Not read
+        # through `Edit.effect`, which would keep the voxels of all pieces a second time.
+        splits = (split for data in skimmed.rest.values() for split in unpack_rest(data)[0])
+        self._reserve(skimmed.after.values, splits)
 
     def close(self) -> None:
         """Give the project back; may be called twice."""
@@ -249,6 +253,21 @@ class ProofreadingSession(ProposingProject):
         with self._turn:
             return self.commit(self.propose_delete(segment, force=force), seconds=seconds)
 
+    def draw(
+        self,
+        drawn: Drawing | Iterable[DrawnRow],
+        into: Pick | None = None,
+        *,
+        rules: DrawingRules | None = None,
+        force: bool = False,
+        seconds: float | None = None,
+    ) -> Edit:
+        """Make a drawn object a segment, or a part of one; see `propose_drawing`."""
+        self._check_writable()  # before a second of work, not after it
+        with self._turn:
+            proposal = self.propose_drawing(drawn, into, rules=rules, force=force)
+            return self.commit(proposal, seconds=seconds)
+
     # history
 
     @property
@@ -350,7 +369,7 @@ class ProofreadingSession(ProposingProject):
         self._database.append(edit)
         self._history.append(edit)
         if edit.effect is not None:
-            self._reserve(edit.effect.after, [edit.effect])
+            self._reserve(edit.effect.after, edit.effect.splits)
         changed: list[NDArray[np.uint64]] = []
         segments: set[int] = set()
         if edit.effect is not None:

@@ -18,7 +18,7 @@ from napari_neuropil.geometry import Roi
 from napari_neuropil.proofreading.edits import Effect, FragmentSplit, Point, Proposal
 from napari_neuropil.proofreading.evidence import Evidence
 from napari_neuropil.proofreading.graph import Contacts, join_contacts
-from napari_neuropil.proofreading.pieces import PiecedFragments
+from napari_neuropil.proofreading.pieces import PiecedFragments, lay_pieces
 from napari_neuropil.proofreading.proposals import Desk
 from napari_neuropil.proofreading.requests import Pick, as_picks
 from napari_neuropil.segmentation.fragment_splitting import measure_pieces, split_fragment
@@ -198,11 +198,7 @@ def _links_of(
     roi = split.roi.grown((1, 1, 1), ids.shape)
     now = ids.read(roi)
     for each in splits:
-        shared = each.roi.intersection(roi)
-        if shared is not None:
-            labels = each.labels[shared.shifted([-v for v in each.start]).slices]
-            view = now[shared.shifted([-v for v in roi.start]).slices]
-            view[labels > 0] = labels[labels > 0].astype(np.uint64) + np.uint64(each.first - 1)
+        lay_pieces(now, roi, each)
     return measure_pieces(now, split.ids, evidence.affinities(roi), roi.start)
 
 
@@ -228,17 +224,7 @@ def _contacts(
     known = desk.graph.within(members)
     nodes = np.concatenate((members, pieces))
     mine = np.isin(links.contacts, nodes).all(axis=1)
-    added = Contacts(
-        links.contacts[mine, 0],
-        links.contacts[mine, 1],
-        links.affinity[mine],
-        links.score[mine],
-        links.area[mine],
-        links.centroid[mine],
-        np.zeros(int(mine.sum()), np.int8),
-        np.full(int(mine.sum()), np.nan, np.float32),
-    )
-    return join_contacts([known, added])
+    return join_contacts([known, Contacts.undecided(links)[mine]])
 
 
 def _effect(

@@ -101,6 +101,8 @@ class ProofreadingState:
             fits = split.labels.ndim == 3 and split.labels.dtype == np.uint8 and split.labels.any()
             if not fits or split.first < count or split.first > 2**31:
                 raise _misfit(f"it cuts a fragment into pieces from id {split.first}")
+            if not 0 <= split.parent < self._count:
+                raise _misfit(f"it cuts the fragment {split.parent} of {self._count - 1}")
             count = split.first + split.count
         effect.links.validate(count - 1)
         ids = effect.fragments
@@ -188,7 +190,8 @@ class ProofreadingState:
         self._start[rows] = measured.start[1:]
         self._stop[rows] = measured.stop[1:]
         self.splits.append(split)
-        self._replaced.add(split.parent)
+        if split.parent:  # background stays where no piece lies over it
+            self._replaced.add(split.parent)
 
 
 def _roomy(array: NDArray[_T], spare: int) -> NDArray[_T]:

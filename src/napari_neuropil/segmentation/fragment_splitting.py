@@ -119,16 +119,18 @@ def split_fragment(
 
 
 def measure_pieces(
-    fragments: NDArray[np.uint64],
+    fragments: NDArray[np.uint64] | NDArray[np.uint32],
     pieces: NDArray[np.uint64],
     affinities: NDArray[np.float32] | NDArray[np.uint8] | None,
     origin: tuple[int, int, int],
+    *,
+    first: tuple[int, int, int] = (0, 0, 0),
 ) -> Rag:
     """Measure every contact that involves a new piece.
 
     Parameters
     ----------
-    fragments : NDArray[np.uint64]
+    fragments : NDArray[np.uint64] or NDArray[np.uint32]
         (Z, Y, X) ids with the pieces laid in; the box of the pieces grown by one voxel where the
         volume goes on, so that all their neighbours are in it.
     pieces : NDArray[np.uint64]
@@ -137,6 +139,8 @@ def measure_pieces(
         (3, Z, Y, X) as in `build_rag`, over the same box; None: affinity and score are 0.5.
     origin : tuple of int
         Voxel of ``fragments[0, 0, 0]``.
+    first : tuple of int
+        As in `build_rag`, where the box is one of several.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def measure_pieces(
     """
     if affinities is None:
         affinities = np.broadcast_to(_UNKNOWN, (3, *fragments.shape))
-    rag = build_rag(fragments, affinities, origin=origin)
+    rag = build_rag(fragments, affinities, origin=origin, first=first)
     involved = np.isin(rag.contacts, pieces).any(axis=1)
     return Rag(
         rag.contacts[involved],
