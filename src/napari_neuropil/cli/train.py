@@ -17,7 +17,11 @@ def register(app: typer.Typer) -> None:
 
 def train(
     method: Annotated[
-        str, typer.Argument(help="Method to train for: segneuron, voxel-embeddings or agq.")
+        str,
+        typer.Argument(
+            help="What to train: segneuron, voxel-embeddings, agq, compact-sam (masks of prompts), "
+            "or detector (boxes)."
+        ),
     ],
     settings: Annotated[
         Path, typer.Option("--settings", help="YAML file: volumes, labels, network, steps.")
@@ -31,6 +35,10 @@ def train(
         typer.Option(help="Folder the volumes' paths start from; without: the settings' own."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads, for a detector; without: all there are."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
     ] = False,
@@ -39,14 +47,27 @@ def train(
     from napari_neuropil.cli.reporting import reporting
 
     with reporting(as_json=as_json) as reporter:
-        from napari_neuropil.workflows.train import train_network
+        target = out or settings.with_suffix(".safetensors")
+        if method == "detector":
+            from napari_neuropil.workflows.train_detector import train_detector_from
 
-        checkpoint = train_network(
-            method,
-            settings,
-            out or settings.with_suffix(".safetensors"),
-            data_root=data_root,
-            device=device.value,
-            report=reporter.progress,
-        )
+            checkpoint = train_detector_from(
+                settings,
+                target,
+                data_root=data_root,
+                device=device.value,
+                threads=threads,
+                report=reporter.progress,
+            )
+        else:
+            from napari_neuropil.workflows.train import train_network
+
+            checkpoint = train_network(
+                method,
+                settings,
+                target,
+                data_root=data_root,
+                device=device.value,
+                report=reporter.progress,
+            )
         reporter.done(checkpoint=str(checkpoint))

@@ -92,7 +92,8 @@ def warp_sections(
         place = field[:, None] + jump.T[:, :, None, None]
         grid = np.stack([place[1] / largest[1], place[0] / largest[0]], axis=-1)
         out = functional.grid_sample(
-            torch.from_numpy(np.ascontiguousarray(array))[:, None],
+            # A copy: numpy takes a turned axis of one section for contiguous, torch does not.
+            torch.from_numpy(array.copy())[:, None],
             torch.from_numpy(grid.astype(np.float32)),
             mode=mode,
             padding_mode="reflection",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from torch import nn
+
 from napari_neuropil.geometry import Offset
 from napari_neuropil.training.patches import MakePatch
 from napari_neuropil.training.recipe import Recipe
@@ -33,6 +35,9 @@ class TrainingMethod(Generic[R, P]):
         Gives the function that makes a training example of an image and its labels.
     loss : callable
         Gives the loss of a network on such an example.
+    build : callable, optional
+        Makes the network of `arguments`; None: as the table of networks says, which holds those
+        that segment whole volumes.
     """
 
     network: str
@@ -41,3 +46,4 @@ class TrainingMethod(Generic[R, P]):
     offsets: Callable[[R], tuple[Offset, ...]]
     make_patch: Callable[[R], MakePatch[P]]
     loss: Callable[[R], PatchLoss[P]]
+    build: Callable[..., nn.Module] | None = None

@@ -7,11 +7,12 @@ from typing import Any, Final
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.training.agq.recipe import AGQ
 from napari_neuropil.training.method import TrainingMethod
+from napari_neuropil.training.sam import COMPACT_SAM
 from napari_neuropil.training.segneuron import SEGNEURON
 from napari_neuropil.training.voxel_embeddings import VOXEL_EMBEDDINGS
 
 TRAINING_METHODS: Final[dict[str, TrainingMethod[Any, Any]]] = {
-    row.network: row for row in (SEGNEURON, VOXEL_EMBEDDINGS, AGQ)
+    row.network: row for row in (SEGNEURON, VOXEL_EMBEDDINGS, AGQ, COMPACT_SAM)
 }
 
 

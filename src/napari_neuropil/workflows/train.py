@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from napari_neuropil.errors import SettingsError, VolumeNotFoundError
 from napari_neuropil.workflows.requests import Progress, Report
 
-if TYPE_CHECKING:
-    from napari_neuropil.training.recipe import Recipe
-
-R = TypeVar("R", bound="Recipe")
+R = TypeVar("R", bound=BaseModel)
 
 
 def train_network(
@@ -81,7 +78,7 @@ def train_network(
         )
     torch.manual_seed(recipe.seed)
     arguments = dict(row.arguments(recipe))
-    network = network_entry(row.network).build(**arguments)
+    network = (row.build or network_entry(row.network).build)(**arguments)
     sampler = PatchSampler(
         volumes, recipe.patch_shape, make_patch, recipe.augmentation, recipe.seed
     )
