@@ -126,6 +126,7 @@ def test_recipe_becomes_a_checkpoint(tmp_path: Path) -> None:
         "learned_queries": 5,
         "most_components": 7,
         "smallest_component": 9,
+        "leaves": False,
     }
     assert spec.offsets == ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
     assert spec.tile_shape == (5, 33, 49)
