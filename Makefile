@@ -10,13 +10,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.t
 PYTHON ?=
 XVFB = $(shell sh scripts/display.sh)
 
-.PHONY: help demo test check pytest wheel format clean system
+.PHONY: help demo test check pytest coverage wheel format clean system
 
 help:
 	@echo "make demo    install, segment the sample volume, open napari"
 	@echo "make test    install, run all checks and tests"
 	@echo "make check   ruff, mypy, import contracts, manifest"
 	@echo "make pytest  the tests alone"
+	@echo "make coverage  the tests, and which lines they reach"
 	@echo "make wheel   build the wheel, install it apart, look for the plugin"
 	@echo "make format  put the code in shape"
 	@echo "make clean   remove .venv and what the tools left"
@@ -34,6 +35,10 @@ check: $(VENV)/.installed-test
 	$(BIN)/npe2 validate napari-neuropil
 
 pytest: system $(VENV)/.installed-test
+	$(XVFB) $(BIN)/python -m pytest
+
+# Apart from the tests: it makes them take half as long again.
+coverage: system $(VENV)/.installed-test
 	$(XVFB) $(BIN)/python -m pytest --cov --cov-report=term
 
 wheel: $(VENV)/.installed-test
