@@ -215,7 +215,7 @@ def test_gradients_reach_every_part_of_the_compact_sam(draw_discs: Discs) -> Non
     torch.manual_seed(0)
     try:
         network = CompactSam(
-            input_side=96, width=32, encoder_widths=(16,) * 5, middle=16, fine=8
+            input_side=96, width=32, encoder_widths=(16,) * 5, detail=(16, 8)
         ).train()
     except MissingExtraError as error:
         pytest.skip(str(error))

@@ -84,7 +84,7 @@ def test_validation_sections_give_examples(real_data: Path) -> None:
     assert volumes[0].image.shape == (200, 250, 250)
     assert len(validation) == 2
     for patch in validation:
-        assert patch.image.shape == (224, 224)
+        assert patch.image.shape == recipe.patch_shape[1:]
         assert 4 <= patch.count <= recipe.prompts.objects
         areas = np.bincount(patch.objects.ravel())[1:]
         assert areas.min() >= recipe.prompts.smallest_part

@@ -47,14 +47,14 @@ class CompactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            _conv_norm(1, widths[0], stride=2),
+            conv_norm(1, widths[0], stride=2),
             nn.ReLU(),
-            _conv_norm(widths[0], widths[0]),
+            conv_norm(widths[0], widths[0]),
             nn.ReLU(),
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
-                _conv_norm(before, width, stride=2),
+                conv_norm(before, width, stride=2),
                 nn.ReLU(),
                 *(_Residual(width) for _ in range(count)),
             )
@@ -63,7 +63,7 @@ class CompactEncoder(nn.Module):
         self.fine = nn.Conv2d(widths[0], fine, 1)
         self.middle = nn.Conv2d(widths[1], middle, 1)
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths[2:])
-        self.join = nn.Sequential(nn.ReLU(), _conv_norm(channels, channels))
+        self.join = nn.Sequential(nn.ReLU(), conv_norm(channels, channels))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Encode images.
@@ -97,8 +97,8 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _conv_norm(width, width)
-        self.second = _conv_norm(width, width)
+        self.first = conv_norm(width, width)
+        self.second = conv_norm(width, width)
         norm: Any = self.second[1]
         nn.init.zeros_(norm.weight)
 
@@ -107,7 +107,7 @@ class _Residual(nn.Module):
         return functional.relu(x + self.second(functional.relu(self.first(x))))
 
 
-def _conv_norm(before: int, width: int, stride: int = 1) -> nn.Sequential:
+def conv_norm(before: int, width: int, stride: int = 1) -> nn.Sequential:
     """Return a 3x3 convolution and a group norm, which works with batches of one."""
     return nn.Sequential(
         nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False),

@@ -1,12 +1,15 @@
 """A compact SAM: the published prompt encoder and transformer behind a small encoder of ours.
 
-Four things differ from the published network, because this one must learn from a few sections on
-a CPU. The encoder is convolutional. Prompts are also drawn onto the embedding (`prompt_maps`);
-without that, discs in noise were not found after 125 steps, with it after 75. The mask decoder
-gets the encoder's features at 1/4 and 1/2, as in SAM 2 (2024, sec. 4), so the rim of a mask need
-not pass through an embedding at 1/8. And what the decoder says is added to a first guess, which
-before training is the filled box, or the mask that was given: training begins there, instead of
-with a hundred steps in which the network learns to answer nothing at all.
+Five things differ from the published network, because this one must learn from a few sections on
+a CPU. The encoder is convolutional, and may be one that has been trained before. Prompts are also
+drawn onto the embedding (`prompt_maps`); without that, discs in noise were not found after 125
+steps, with it after 75. The mask decoder gets the encoder's features at 1/4 and 1/2, as in SAM 2
+(2024, sec. 4), so the rim of a mask need not pass through an embedding at 1/8. And what the decoder
+says is added to a first guess, which before training is the filled box, or the mask that was given:
+training begins there, instead of with a hundred steps in which the network learns to answer nothing
+at all. Where the encoder knows membranes, the box is flooded up to them first, and convolutions see
+guess, prompts and fine features side by side at the end: which pixels of the box to take is a
+question of their surroundings, not of the whole section.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from napari_neuropil.networks.compact_encoder import (
     INPUT_MULTIPLE,
     CompactEncoder,
 )
+from napari_neuropil.networks.flood_guess import FloodGuess
+from napari_neuropil.networks.mnet_encoder import BORDER, MNetEncoder
 from napari_neuropil.networks.prompt_maps import MAP_COUNT, draw_prompts
 from napari_neuropil.networks.promptable import PromptableNetwork, PromptTensors
 
@@ -46,7 +51,9 @@ class CompactSam(PromptableNetwork):
         Channels of the embedding and of the transformer; a multiple of 32.
     encoder_widths, encoder_blocks : sequence of int
         As `CompactEncoder`.
-    middle, fine : int
+    trunk : mapping, optional
+        Arguments of an `MNet` that has been trained before: an `MNetEncoder` instead.
+    detail : tuple of int
         Channels of the features at 1/4 and at 1/2.
     position_scale : float
         Frequencies of the position code, relative to SAM's. There objects are as large as the
@@ -61,8 +68,8 @@ class CompactSam(PromptableNetwork):
         width: int = 128,
         encoder_widths: Sequence[int] = (32, 64, 128, 192, 192),
         encoder_blocks: Sequence[int] = (1, 1, 2, 1),
-        middle: int = 32,
-        fine: int = 8,
+        trunk: Mapping[str, Any] | None = None,
+        detail: tuple[int, int] = (32, 8),
         position_scale: float = 4.0,
         grey: tuple[float, float] = (128.0, 48.0),
     ) -> None:
@@ -71,11 +78,19 @@ class CompactSam(PromptableNetwork):
             raise ValueError(f"input_side {input_side} is no multiple of {INPUT_MULTIPLE}")
         parts = import_sam_parts()
         grid = input_side // EMBEDDING_STRIDE
+        middle, fine = detail
         self.input_side = input_side
         self.mask_stride = self.prompt_stride = EMBEDDING_STRIDE // 4
         self.enlarges = False
         self.mean, self.std = (float(grey[0]),), (float(grey[1]),)
-        self.image_encoder = CompactEncoder(encoder_widths, encoder_blocks, width, middle, fine)
+        self.image_encoder: nn.Module
+        self.flooded: FloodGuess | None = None
+        if trunk is None:
+            self.image_encoder = CompactEncoder(encoder_widths, encoder_blocks, width, middle, fine)
+        else:
+            self.mean, self.std = (0.0,), (255.0,)  # as the trunk was trained
+            self.image_encoder = MNetEncoder(trunk, width, middle, fine)
+            self.flooded = FloodGuess(fine)
         self.prompt_encoder: Any = parts.PromptEncoder(
             embed_dim=width,
             image_embedding_size=(grid, grid),
@@ -98,7 +113,7 @@ class CompactSam(PromptableNetwork):
             for head in self.mask_decoder.output_hypernetworks_mlps:
                 head.layers[-1].weight.mul_(_FIRST_SAY)
                 head.layers[-1].bias.mul_(_FIRST_SAY)
-        self.first_guess = _box_fill()
+        self.first_guess = _box_fill() if trunk is None else _nothing_yet()
         self.mask_gain = nn.Parameter(torch.ones(1))
         self.from_middle = nn.Conv2d(middle, width // 4, 1)
         self.from_fine = nn.Conv2d(fine, width // 8, 1)
@@ -133,6 +148,8 @@ class CompactSam(PromptableNetwork):
         image = features["image"]
         grid = (image.shape[-2], image.shape[-1])
         tokens, dense, guess = self._embed(prompts, grid, origin)
+        if self.flooded is not None:
+            guess = guess + self.flooded(features[BORDER], prompts, len(tokens))
         low = (origin[0] // EMBEDDING_STRIDE, origin[1] // EMBEDDING_STRIDE)
         places = self.prompt_encoder.get_dense_pe()[
             :, :, low[0] : low[0] + grid[0], low[1] : low[1] + grid[1]
@@ -151,6 +168,8 @@ class CompactSam(PromptableNetwork):
             [decoder.output_hypernetworks_mlps[i](answers[:, 1 + i]) for i in readings], dim=1
         )
         logits = guess + torch.einsum("bmc,bcyx->bmyx", weights, pixels)
+        if self.flooded is not None:
+            logits = logits + self.flooded.refine(logits, features["fine"], prompts)
         scores = decoder.iou_prediction_head(answers[:, 0])
         return logits, scores[:, readings.start : readings.stop]
 
@@ -199,4 +218,12 @@ def _box_fill() -> nn.Conv2d:
     layer = nn.Conv2d(MAP_COUNT, 1, 1)
     values = {"weight": torch.tensor([8.0, 8.0, -8.0]).view(1, MAP_COUNT, 1, 1)}
     layer.load_state_dict({**values, "bias": torch.tensor([-4.0])})
+    return layer
+
+
+def _nothing_yet() -> nn.Conv2d:
+    """Return what adds nothing to a flooded guess before training."""
+    layer = nn.Conv2d(MAP_COUNT, 1, 1)
+    for tensor in layer.parameters():
+        nn.init.zeros_(tensor)
     return layer

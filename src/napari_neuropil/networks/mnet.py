@@ -236,15 +236,28 @@ class MNet(nn.Module):
 
     def logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `forward` does, before the sigmoid."""
+        affinities, foreground, _ = self.logits_and_features(image)
+        return affinities, foreground
+
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return what `logits` does, and what both decoders saw.
+
+        Returns
+        -------
+        affinities, foreground : Tensor
+            Before the sigmoid.
+        features : list of Tensor
+            Of the four finest levels, (B, 2 * width, Z, Y / 2^level, X / 2^level) each: the
+            decoder of the affinities, then that of the foreground.
+        """
         streams = self._encode(image)
         skips = {
             name: _merge(streams[name]["2"], streams[name]["3"])
             for name in {skip for _, skip, _, _ in _DECODER_INPUTS.values()}
         }
-        return (
-            self.outputs[0](self._decode(streams, skips, "")),
-            self.outputs2[0](self._decode(streams, skips, "_")),
-        )
+        both = [self._decode(streams, skips, suffix) for suffix in ("", "_")]
+        features = [torch.cat(level, dim=1) for level in zip(*both, strict=True)]
+        return self.outputs[0](both[0][0]), self.outputs2[0](both[1][0]), features
 
     def _encode(self, image: Tensor) -> dict[str, dict[str, Tensor]]:
         streams: dict[str, dict[str, Tensor]] = {}
@@ -264,7 +277,7 @@ class MNet(nn.Module):
 
     def _decode(
         self, encoded: dict[str, dict[str, Tensor]], skips: dict[str, Tensor], suffix: str
-    ) -> Tensor:
+    ) -> list[Tensor]:
         streams = dict(encoded)
         for name in _DECODER:
             up_flat, skip, up_deep, _ = _DECODER_INPUTS[name]
@@ -274,7 +287,10 @@ class MNet(nn.Module):
             joined = torch.cat([skips[skip], ups], dim=1)
             streams[name] = self.get_submodule(name + suffix)(joined)
         last = streams["up14"]
-        return last["2"] + last["3"]
+        return [
+            last["2"] + last["3"],
+            *(streams[name]["2"] for name in ("up13", "up12", "up11")),
+        ]
 
 
 def _merge_resized(flat: Tensor, deep: Tensor, size: Sequence[int]) -> Tensor:

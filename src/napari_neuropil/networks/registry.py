@@ -15,7 +15,7 @@ from torch import nn
 
 from napari_neuropil.errors import CheckpointError
 from napari_neuropil.geometry import Offset, Shape
-from napari_neuropil.networks.agq import AGQ
+from napari_neuropil.networks.agq import build_agq
 from napari_neuropil.networks.checkpoint import (
     CheckpointSpec,
     fill_network,
@@ -126,7 +126,7 @@ NETWORKS: Final[dict[str, NetworkEntry]] = {
         read_arguments=read_embedding_arguments,
     ),
     "agq": NetworkEntry(
-        build=AGQ,
+        build=build_agq,
         published_arguments={},
         published_offsets=NEAREST_OFFSETS,
         published_voxel_sizes=((30.0, 6.0, 6.0),),

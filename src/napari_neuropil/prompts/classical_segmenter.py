@@ -12,19 +12,16 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter
-from skimage.segmentation import watershed
+from scipy.ndimage import gaussian_filter
 
+from napari_neuropil.networks.flood import Box, ellipse, flood_box
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.prompt_check import box_around, check_prompts, check_section
 from napari_neuropil.prompts.segmenter import ImageEmbedding
 
 _REACH: Final = 32
 """Pixels around a point in which its object is sought when there is no box."""
-_DOT: Final = 2
 _LONGEST: Final = 1 << 20
-
-Box = tuple[int, int, int, int]
 
 
 class BoxFillSegmenter:
@@ -96,7 +93,7 @@ class EllipseSegmenter(BoxFillSegmenter):
     def _fill(
         self, _arrays: Mapping[str, NDArray[np.generic]], _prompt: Prompt, box: Box
     ) -> NDArray[np.bool_]:
-        return _ellipse((box[2] - box[0], box[3] - box[1]), 1.0)
+        return ellipse((box[2] - box[0], box[3] - box[1]), 1.0)
 
 
 class WatershedSegmenter(BoxFillSegmenter):
@@ -134,33 +131,9 @@ class WatershedSegmenter(BoxFillSegmenter):
         self, arrays: Mapping[str, NDArray[np.generic]], prompt: Prompt, box: Box
     ) -> NDArray[np.bool_]:
         darkness = np.asarray(arrays["darkness"], np.float32)
-        # A frame of one pixel, where the section has it, is outside for sure.
-        low = (max(box[0] - 1, 0), max(box[1] - 1, 0))
-        high = (min(box[2] + 1, darkness.shape[0]), min(box[3] + 1, darkness.shape[1]))
-        own = (slice(box[0] - low[0], box[2] - low[0]), slice(box[1] - low[1], box[3] - low[1]))
-        seeds = np.full((high[0] - low[0], high[1] - low[1]), 2, np.int32)
-        seeds[own] = self._inner_seeds(prompt, box)
-        flooded = watershed(  # type: ignore[no-untyped-call]
-            darkness[low[0] : high[0], low[1] : high[1]], seeds
+        return flood_box(
+            darkness, box, prompt.points, prompt.positive, prompt.mask, core=self._core
         )
-        filled: NDArray[np.bool_] = flooded[own] == 1
-        return filled
-
-    def _inner_seeds(self, prompt: Prompt, box: Box) -> NDArray[np.int32]:
-        """Return the seeds in a box: 1 object, 2 not, 0 open."""
-        shape = (box[2] - box[0], box[3] - box[1])
-        seeds = np.zeros(shape, np.int32)
-        if prompt.mask is not None:
-            known = prompt.mask[box[0] : box[2], box[1] : box[3]]
-            inner = binary_erosion(known, iterations=_DOT)
-            seeds[inner if inner.any() else known] = 1
-        elif not prompt.positive.any():
-            seeds[_ellipse(shape, self._core)] = 1
-        for (y, x), positive in zip(prompt.points, prompt.positive, strict=True):
-            row, column = round(float(y)) - box[0], round(float(x)) - box[1]
-            rows = slice(max(row - _DOT, 0), max(row + _DOT + 1, 0))
-            seeds[rows, max(column - _DOT, 0) : max(column + _DOT + 1, 0)] = 1 if positive else 2
-        return seeds
 
 
 CLASSICAL: Final = {
@@ -168,11 +141,3 @@ CLASSICAL: Final = {
     for segmenter in (BoxFillSegmenter, EllipseSegmenter, WatershedSegmenter)
 }
 """The segmenters of this file by name."""
-
-
-def _ellipse(shape: tuple[int, int], size: float) -> NDArray[np.bool_]:
-    """Return the ellipse in the middle of a box, `size` of its diameters; never empty."""
-    y, x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in shape)
-    away = y[:, None] ** 2 + x[None, :] ** 2
-    inside: NDArray[np.bool_] = away <= max(size**2, float(away.min()))
-    return inside

@@ -27,7 +27,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_neuropil.segmentation.mutex_edges import OUTSIDE, Edges, Number, Steps, compiled
+from napari_neuropil.compiled import compiled
+from napari_neuropil.segmentation.mutex_edges import OUTSIDE, Edges, Number, Steps
 
 CLUSTER: Final = 1 << 30
 MOST_REPULSIVE: Final = 15  # each takes two bits, forth and back

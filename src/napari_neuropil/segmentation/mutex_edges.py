@@ -10,14 +10,12 @@ Edges of one weight come channel by channel, within a channel in raster order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+from napari_neuropil.compiled import compiled
 
 Number = Any  # int64 in compiled code; int and numpy.int64 to a type checker
 
@@ -55,14 +53,6 @@ class Edges(NamedTuple):
     voxels: NDArray[np.uint32]
     channels: NDArray[np.uint8]
     lows: NDArray[np.uint16]  # the key's low half; empty for uint8, where it is 0
-
-
-def compiled(function: _F) -> _F:
-    """Compile a function at its first call, for good where a folder can be written."""
-    try:
-        return cast(_F, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # neither beside the source nor among the user's caches
-        return cast(_F, numba.njit(nogil=True)(function))
 
 
 @compiled

@@ -35,6 +35,8 @@ class TrainingMethod(Generic[R, P]):
         Gives the function that makes a training example of an image and its labels.
     loss : callable
         Gives the loss of a network on such an example.
+    prepare : callable, optional
+        Fills what the network does not learn, before the first step.
     build : callable, optional
         Makes the network of `arguments`; None: as the table of networks says, which holds those
         that segment whole volumes.
@@ -46,4 +48,5 @@ class TrainingMethod(Generic[R, P]):
     offsets: Callable[[R], tuple[Offset, ...]]
     make_patch: Callable[[R], MakePatch[P]]
     loss: Callable[[R], PatchLoss[P]]
+    prepare: Callable[[nn.Module, R], None] | None = None
     build: Callable[..., nn.Module] | None = None

@@ -58,6 +58,12 @@ class Recipe(BaseModel):
     seed: int = Field(description="Of everything random.")
     patch_shape: Shape = Field((16, 128, 128), description="One training example.")
     tile_shape: Shape = Field((16, 128, 128), description="Tile of inference, for the spec.")
+    repeat_after: int = Field(
+        0,
+        ge=0,
+        description="Patches that are drawn, kept in memory and come in turn again; 0: each step "
+        "draws its own. For networks on a trunk that is not trained: it sees each patch once.",
+    )
     volumes: tuple[VolumeSettings, ...] = ()
     generated: GeneratedSettings = GeneratedSettings()
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -11,15 +11,21 @@ from functools import partial
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
 
 from napari_neuropil.geometry import Shape
 from napari_neuropil.networks.compact_encoder import INPUT_MULTIPLE
 from napari_neuropil.networks.compact_sam import CompactSam
+from napari_neuropil.networks.mnet_encoder import MNetEncoder
 from napari_neuropil.training.augmentation import AugmentationSettings
 from napari_neuropil.training.method import TrainingMethod
 from napari_neuropil.training.recipe import Recipe
 from napari_neuropil.training.sam_loss import SamLossSettings, sam_patch_loss
 from napari_neuropil.training.sam_patches import SamPatch, SamPatchSettings, make_sam_patch
+from napari_neuropil.training.trunk import fill_trunk, trunk_arguments
+
+_DETAIL_ON_TRUNK: Final = (32, 16)
+"""Features at 1/4 and 1/2 where a trunk gives them."""
 
 
 class CompactSamSettings(BaseModel):
@@ -36,6 +42,11 @@ class CompactSamSettings(BaseModel):
     )
     encoder_blocks: tuple[int, int, int, int] = Field(
         (1, 1, 2, 1), description="Residual blocks at 1/4 to 1/32."
+    )
+    trunk: str = Field(
+        "",
+        description="A SegNeuron checkpoint (segneuron = the one that ships) as the encoder, which "
+        "stays as it is; empty: an encoder of the widths above, which is trained.",
     )
 
 
@@ -64,7 +75,21 @@ class SamRecipe(Recipe):
 
 
 def _arguments(recipe: SamRecipe) -> dict[str, Any]:
-    return recipe.network.model_dump(mode="json")
+    network = recipe.network
+    if not network.trunk:
+        return network.model_dump(mode="json", exclude={"trunk"})
+    return {
+        "input_side": network.input_side,
+        "width": network.width,
+        "trunk": trunk_arguments(network.trunk),
+        "detail": list(_DETAIL_ON_TRUNK),
+    }
+
+
+def _fill_trunk(network: nn.Module, recipe: SamRecipe) -> None:
+    encoder = getattr(network, "image_encoder", None)
+    if isinstance(encoder, MNetEncoder):
+        fill_trunk(encoder.trunk, recipe.network.trunk)
 
 
 COMPACT_SAM: Final[TrainingMethod[SamRecipe, SamPatch]] = TrainingMethod(
@@ -74,5 +99,6 @@ COMPACT_SAM: Final[TrainingMethod[SamRecipe, SamPatch]] = TrainingMethod(
     offsets=lambda _recipe: (),
     make_patch=lambda recipe: partial(make_sam_patch, settings=recipe.prompts),
     loss=lambda recipe: partial(sam_patch_loss, settings=recipe.loss),
+    prepare=_fill_trunk,
     build=CompactSam,
 )

@@ -61,6 +61,7 @@ def train_network(
     from napari_neuropil.networks.registry import network_entry
     from napari_neuropil.training.methods import training_method
     from napari_neuropil.training.patches import PatchSampler
+    from napari_neuropil.training.repeated import Repeated
     from napari_neuropil.training.trainer import train
     from napari_neuropil.training.volumes import describe_data, load_volumes, seen_voxel_sizes
 
@@ -79,9 +80,12 @@ def train_network(
     torch.manual_seed(recipe.seed)
     arguments = dict(row.arguments(recipe))
     network = (row.build or network_entry(row.network).build)(**arguments)
+    if row.prepare is not None:
+        row.prepare(network, recipe)
     sampler = PatchSampler(
         volumes, recipe.patch_shape, make_patch, recipe.augmentation, recipe.seed
     )
+    repeated = Repeated(sampler, recipe.repeat_after) if recipe.repeat_after else sampler
 
     def tell(step: int, terms: Mapping[str, float]) -> None:
         message = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
@@ -91,7 +95,7 @@ def train_network(
     weights = train(
         network,
         row.loss(recipe),
-        sampler,
+        repeated,
         validation,
         recipe.optimiser,
         work_folder or out.with_suffix(".run"),

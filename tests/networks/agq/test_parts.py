@@ -141,8 +141,8 @@ def test_resizing_keeps_the_corners(
         torch.testing.assert_close(add_resized(target.clone(), x), wanted)
 
 
-def _affinities(foreground: torch.Tensor) -> torch.Tensor:
-    return (8.0 * foreground - 4).unsqueeze(1).expand(-1, 3, -1, -1)
+def _shares(foreground: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(8.0 * foreground - 4)
 
 
 def test_components_by_hand() -> None:
@@ -151,26 +151,26 @@ def test_components_by_hand() -> None:
     foreground[0, 4, 0] = foreground[1, 5, 1] = 1  # they touch at a corner
     foreground[1, 0:2, 0] = 1  # apart from both
     foreground[1, 2, 5] = 1  # alone
-    labels, sizes = label_components(_affinities(foreground), 100, 1)
+    labels, sizes = label_components(_shares(foreground), 100, 1)
     assert sizes.tolist() == [2, 2, 2]
     assert labels[0, 0, 3] == labels[0, 0, 4] == 1
     assert labels[0, 4, 0] == labels[1, 5, 1] == 2
     assert labels[1, 0, 0] == labels[1, 1, 0] == 3
     assert int((labels > 0).sum()) == 6
-    labels, sizes = label_components(_affinities(foreground), 2, 1)
+    labels, sizes = label_components(_shares(foreground), 2, 1)
     assert sizes.tolist() == [2, 2]
     assert int(labels.max()) == 2
-    assert len(label_components(_affinities(foreground), 100, 2)[1]) == 0
-    assert len(label_components(_affinities(foreground), 0, 1)[1]) == 0
-    assert len(label_components(torch.zeros(2, 3, 4, 4), 100, 1)[1]) == 0
+    assert len(label_components(_shares(foreground), 100, 2)[1]) == 0
+    assert len(label_components(_shares(foreground), 0, 1)[1]) == 0
+    assert len(label_components(torch.full((2, 4, 4), 0.5), 100, 1)[1]) == 0
 
 
 @pytest.mark.parametrize("most", [3, 1000])
 def test_components_and_means_are_those_of_a_loop(most: int) -> None:
     torch.manual_seed(0)
     affinities = torch.randn(4, 3, 30, 30) - 5 + 8 * (torch.rand(4, 1, 30, 30) < 0.05)
-    labels, sizes = label_components(affinities, most, 2)
     shares = torch.sigmoid(affinities).mean(1)
+    labels, sizes = label_components(shares, most, 2)
     foreground = (shares > shares.mean()).numpy()
     found = torch.from_numpy(measure.label(foreground, connectivity=3))  # type: ignore[no-untyped-call]
     masks = [m for m in (found == i for i in range(1, int(found.max()) + 1)) if m.sum() > 2][:most]
@@ -183,7 +183,7 @@ def test_components_and_means_are_those_of_a_loop(most: int) -> None:
 
 
 def test_no_component_has_no_mean() -> None:
-    labels, sizes = label_components(torch.zeros(2, 3, 4, 4), 100, 1)
+    labels, sizes = label_components(torch.full((2, 4, 4), 0.5), 100, 1)
     assert component_means(torch.randn(32, 5), labels, sizes).shape == (0, 5)
 
 

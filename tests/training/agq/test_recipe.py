@@ -13,7 +13,10 @@ import yaml
 from napari_neuropil.cli.app import run
 from napari_neuropil.errors import CheckpointError, SettingsError
 from napari_neuropil.networks import load_checkpoint, pretrained
-from napari_neuropil.networks.agq import AGQ
+from napari_neuropil.networks.agq import AGQ, AGQOnMNet
+from napari_neuropil.networks.agq.on_mnet import TrunkView
+from napari_neuropil.networks.checkpoint import CheckpointSpec, save_checkpoint
+from napari_neuropil.networks.mnet import MNet
 from napari_neuropil.networks.registry import NEAREST_OFFSETS
 from napari_neuropil.training.agq import recipe as module
 from napari_neuropil.training.agq.loss import AgqLossSettings, agq_patch_loss
@@ -126,10 +129,57 @@ def test_recipe_becomes_a_checkpoint(tmp_path: Path) -> None:
         "learned_queries": 5,
         "most_components": 7,
         "smallest_component": 9,
-        "leaves": False,
+        "persistence": None,
     }
     assert spec.offsets == ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
     assert spec.tile_shape == (5, 33, 49)
+
+
+_ON_TRUNK = """
+seed: 1
+network: {trunk: TRUNK, fused: 8, learned_queries: 2, smallest_component: 3, persistence: 0.05}
+patch_shape: [4, 32, 32]
+tile_shape: [4, 32, 48]
+repeat_after: 2
+loss: {compared: 50, affinities: 0}
+generated: {count: 1, shape: [6, 64, 64], seed: 3}
+optimiser: {steps: 5}
+"""
+
+
+def test_queries_learn_on_a_trunk_that_looks_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = MNet([4] * 5, 3)
+    spec = CheckpointSpec(
+        network="segneuron",
+        arguments={"widths": [4] * 5, "affinity_channels": 3},
+        offsets=NEAREST_OFFSETS,
+        voxel_sizes=((30, 12, 12),),
+        tile_shape=(4, 32, 32),
+    )
+    save_checkpoint(tmp_path / "trunk.safetensors", trunk.state_dict(), spec, half=False)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(_ON_TRUNK.replace("TRUNK", str(tmp_path / "trunk.safetensors")))
+    looks = []
+    look = AGQOnMNet.look
+
+    def count(network: AGQOnMNet, image: torch.Tensor) -> TrunkView:
+        looks.append(image.shape)
+        return look(network, image)
+
+    monkeypatch.setattr(AGQOnMNet, "look", count)
+    network, written = load_checkpoint(
+        train_network("agq", recipe, tmp_path / "out.safetensors", device="cpu"), "agq"
+    )
+    assert len(looks) == 2
+    assert isinstance(network, AGQOnMNet)
+    for name, tensor in trunk.state_dict().items():
+        torch.testing.assert_close(network.trunk.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    assert written.arguments["trunk"] == spec.arguments
+    assert "channels" not in written.arguments
+    log = (tmp_path / "out.run" / "log.csv").read_text().splitlines()
+    assert log[0] == "step,seconds,dice,entropy,contrast,validation"
 
 
 def test_settings_reach_patch_and_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,14 +192,16 @@ def test_settings_reach_patch_and_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     assert patch.masks.count == 1
     assert len(patch.compared) == 50
     seen: list[AgqLossSettings] = []
-    monkeypatch.setattr(module, "agq_patch_loss", lambda *_a, settings: seen.append(settings))
+    monkeypatch.setattr(
+        module, "agq_patch_loss", lambda *_a, settings, views: seen.append(settings)
+    )
     row.loss(recipe)(torch.nn.Identity(), patch, _CPU)
     assert seen == [recipe.loss]
 
 
 def test_the_defaults_are_the_papers() -> None:
     arguments = TRAINING_METHODS["agq"].arguments(AgqRecipe(seed=0))
-    assert arguments == AgqNetworkSettings().model_dump(mode="json")
+    assert arguments == AgqNetworkSettings().model_dump(mode="json", exclude={"trunk", "placed"})
     names = AGQ(**arguments).state_dict()
     assert names.keys() == AGQ().state_dict().keys()
     assert all(names[n].shape == t.shape for n, t in AGQ().state_dict().items())
@@ -182,7 +234,7 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, words: str) -> None:
 def test_the_recipe_of_the_shipped_weights_is_valid() -> None:
     folder = Path(module.__file__).parents[2] / "weights" / "agq"
     recipe = AgqRecipe.model_validate(yaml.safe_load((folder / "recipe.yaml").read_text()))
-    assert recipe.patch_shape == recipe.tile_shape
+    assert recipe.network.trunk == "segneuron"
     assert [v.train_sections for v in recipe.volumes] == [(0, 80), (0, 200)]
     assert [v.validation_sections for v in recipe.volumes] == [(80, 100), (200, 250)]
 

@@ -25,10 +25,13 @@ class MaskHead:
         (N, C).
     norm : BatchNorm2d
         Of a single channel: all logits share its statistics.
+    places : Tensor, optional
+        (V, N), added to the logits: where each query's component lies.
     """
 
     kernels: Tensor
     norm: nn.BatchNorm2d
+    places: Tensor | None = None
 
     @property
     def in_parts(self) -> bool:
@@ -37,8 +40,8 @@ class MaskHead:
 
     def logits(self, rows: Tensor) -> Tensor:
         """Return the logits (V, N) of normalised features (V, C)."""
-        logits: Tensor = self.norm((rows @ self.kernels.t())[None, None])
-        return logits.squeeze((0, 1))
+        logits: Tensor = self.norm((rows @ self.kernels.t())[None, None]).squeeze((0, 1))
+        return logits if self.places is None else logits + self.places
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return kernels that have the norm's factor in them, and its summand."""
@@ -75,6 +78,8 @@ def masks_of(head: MaskHead, rows: Tensor, background: Tensor) -> Tensor:
     for part in slabs(len(rows), masks.shape[1]):
         if len(kernels):
             torch.mm(rows[part], kernels.t(), out=masks[part]).add_(shift)
+            if head.places is not None:
+                masks[part, 1:] += head.places[part]
         masks[part, :1] = background[part]
     return masks
 
@@ -104,6 +109,9 @@ def gathered_under(head: MaskHead, rows: Tensor, instances: Tensor) -> Tensor:
     kernels, _ = head.folded()  # what all logits have in common does not change shares
     total = torch.zeros_like(kernels)
     for part in slabs(len(rows), max(1, len(kernels))):
-        shares = (rows[part] @ kernels.t()).softmax(dim=1)
+        logits = rows[part] @ kernels.t()
+        if head.places is not None:
+            logits += head.places[part]
+        shares = logits.softmax(dim=1)
         total += shares.t() @ instances[part]
     return total

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from napari_neuropil.networks.agq.backbone import LEVELS, Backbone
-from napari_neuropil.networks.agq.branches import Branch, with_coordinates
+from napari_neuropil.networks.agq.branches import FIRST_FEATURES, Branch, with_coordinates
 from napari_neuropil.networks.agq.components import label_components
 from napari_neuropil.networks.agq.decoder import Decoder
 from napari_neuropil.networks.agq.norm import GROUPS
@@ -33,8 +33,6 @@ from napari_neuropil.networks.agq.output import AgqOutput
 from napari_neuropil.networks.agq.slabs import as_volume
 
 PUBLISHED_CHANNELS: Final = (32, 64, 96, 128, 160)
-_FIRST_FEATURES: Final = 0.1
-"""Scale of the features that are compared, before training."""
 
 
 class AGQ(Backbone):
@@ -52,8 +50,9 @@ class AGQ(Backbone):
         Queries that come from the affinities, at most; 0 = none.
     smallest_component : int
         A query comes from components of more voxels than this, on the decoder's grid.
-    leaves : bool
-        Components of many thresholds (`components.component_leaves`) instead of the published one.
+    persistence : float, optional
+        Of the components that become queries (`persistence.persistent_components`); None: those of
+        the published threshold.
 
     Notes
     -----
@@ -69,7 +68,7 @@ class AGQ(Backbone):
         learned_queries: int = 100,
         most_components: int = 100,
         smallest_component: int = 100,
-        leaves: bool = False,
+        persistence: float | None = None,
     ) -> None:
         widths = (*channels, fused)
         if len(channels) != LEVELS or any(w < GROUPS or w % GROUPS for w in widths):
@@ -82,14 +81,10 @@ class AGQ(Backbone):
         super().__init__(channels, fused)
         self.most_components = most_components
         self.smallest_component = smallest_component
-        self.leaves = leaves
+        self.persistence = persistence
         self.inst_decoder = Decoder(fused, learned_queries)
-        self.mask_branch = Branch(fused, fused, deep=False)
+        self.mask_branch = Branch(fused, fused, deep=False, scale=FIRST_FEATURES)
         self.affinity_branch = Branch(fused, 3, deep=True)
-        with torch.no_grad():
-            # Features are compared by dot products that nothing scales: with usual first weights
-            # the contrast begins forty times above the other terms and leads the first steps.
-            self.mask_branch.projection.weight.mul_(_FIRST_FEATURES)
 
     def forward(self, image: Tensor, *, background: bool = True, earlier: bool = True) -> AgqOutput:
         """Predict affinities and masks.
@@ -118,28 +113,16 @@ class AGQ(Backbone):
         instances = self.inst_decoder.rpn.inst_convs(x)
         del x
         components = label_components(
-            affinities, self.most_components, self.smallest_component, leaves=self.leaves
+            torch.sigmoid(affinities.detach().float()).mean(dim=1),
+            self.most_components,
+            self.smallest_component,
+            persistence=self.persistence,
         )
-        # Shares are summed over all voxels, which half precision does not hold.
-        with torch.autocast(image.device.type, enabled=False):
-            queries, masks = self.inst_decoder(
-                _full_precision(features),
-                _full_precision(instances),
-                components,
-                background=background,
-                earlier=earlier,
-            )
-        depth, _, height, width = affinities.shape
-        volumes = [m.view(1, depth, height, width, -1).permute(0, 4, 1, 2, 3) for m in masks]
-        return AgqOutput(
-            affinities=as_volume(affinities),
-            mask_logits=volumes[-1],
-            earlier_masks=tuple(volumes[:-1]),
-            queries=queries.unsqueeze(0),
-            features=as_volume(features),
-            component_count=len(components[1]),
+        return self.inst_decoder.output(
+            as_volume(affinities),
+            features,
+            instances,
+            components,
+            background=background,
+            earlier=earlier,
         )
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

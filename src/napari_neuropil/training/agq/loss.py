@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_neuropil.networks.agq import AGQOnMNet
 from napari_neuropil.training.agq.contrast import contrast_loss
 from napari_neuropil.training.agq.mask_loss import mask_loss, mask_targets
 from napari_neuropil.training.agq.matching import SoftTargets, match_queries
 from napari_neuropil.training.agq.patches import AgqPatch
+from napari_neuropil.training.agq.trunk_views import TrunkViews
 
 if TYPE_CHECKING:
     from napari_neuropil.networks.agq.output import AgqOutput
@@ -77,7 +79,8 @@ def agq_output_loss(
     Returns
     -------
     dict of str to Tensor
-        ``dice``, ``entropy`` (summed over the three outputs), ``contrast``, ``affinities``.
+        ``dice``, ``entropy`` (summed over the three outputs), ``contrast`` and, where it counts,
+        ``affinities``.
 
     Raises
     ------
@@ -95,18 +98,25 @@ def agq_output_loss(
     compared = torch.from_numpy(patch.compared).to(output.features.device)
     features = _rows(output.features).index_select(0, compared)
     contrast = contrast_loss(features, soft.dense(compared).to(features), settings.temperature)
-    logits = _full_precision(output.affinities.squeeze(0))
-    wanted = torch.from_numpy(patch.affinities).to(logits)
-    return {
+    terms = {
         "dice": settings.dice * dice,
         "entropy": settings.entropy * entropy,
         "contrast": settings.contrast * contrast,
-        "affinities": settings.affinities * affinity_entropy(logits, wanted, settings.certainty),
     }
+    if settings.affinities:
+        logits = _full_precision(output.affinities.squeeze(0))
+        wanted = torch.from_numpy(patch.affinities).to(logits)
+        found = affinity_entropy(logits, wanted, settings.certainty)
+        terms["affinities"] = settings.affinities * found
+    return terms
 
 
 def agq_patch_loss(
-    network: nn.Module, patch: AgqPatch, device: torch.device, settings: AgqLossSettings
+    network: nn.Module,
+    patch: AgqPatch,
+    device: torch.device,
+    settings: AgqLossSettings,
+    views: TrunkViews | None = None,
 ) -> dict[str, Tensor]:
     """Return the loss terms of a network on one patch.
 
@@ -120,9 +130,14 @@ def agq_patch_loss(
         Where the network is.
     settings : AgqLossSettings
         Weights.
+    views : TrunkViews, optional
+        What the trunk of an `AGQOnMNet` saw before.
     """
-    image = torch.from_numpy(patch.image).to(device)[None, None]
-    output: AgqOutput = network(2 * image - 1)
+    output: AgqOutput
+    if views is not None and isinstance(network, AGQOnMNet):
+        output = network.decode(views.of(network, patch.image, device))
+    else:
+        output = network(2 * torch.from_numpy(patch.image).to(device)[None, None] - 1)
     return agq_output_loss(output, patch, settings)
 
 

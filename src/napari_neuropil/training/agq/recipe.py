@@ -3,7 +3,8 @@
 What the paper does and we do: the loss of `loss`, connected components as objects, widened
 borders, affinities as an auxiliary task that also finds the queries, stage-wise supervision. What
 differs: AdamW on all parameters alike with averaged weights, the augmentation that all our
-recipes share, one network for several volumes.
+recipes share, one network for several volumes; and, by `network.trunk`, a network that learns
+queries only, on what SegNeuron has learned.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ from functools import partial
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
 
 from napari_neuropil.geometry import Shape
+from napari_neuropil.networks.agq import AGQOnMNet
 from napari_neuropil.networks.registry import NEAREST_OFFSETS
 from napari_neuropil.training.agq.loss import AgqLossSettings, agq_patch_loss
 from napari_neuropil.training.agq.patches import AgqPatch, make_agq_patch
+from napari_neuropil.training.agq.trunk_views import TrunkViews
 from napari_neuropil.training.method import TrainingMethod
 from napari_neuropil.training.recipe import Recipe
+from napari_neuropil.training.trainer import PatchLoss
+from napari_neuropil.training.trunk import fill_trunk, trunk_arguments
 
 _GROUPS: Final = 8
 """Groups of the normalisation, and heads of the attention."""
+_VALIDATION_PATCHES: Final = 64
+"""Views kept of these too."""
 _STRIDES: Final = (4, 16, 16)
 """How much coarser the coarsest level is."""
 
@@ -44,10 +52,21 @@ class AgqNetworkSettings(BaseModel):
     smallest_component: int = Field(
         100, ge=0, description="A query comes from components of more voxels (half resolution)."
     )
-    leaves: bool = Field(
-        default=False,
-        description="Components of many thresholds, apart where a lower one joins them; off: of "
-        "one threshold, the mean, as in the paper.",
+    persistence: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="How deep a component must be to stay apart from others; without: components "
+        "of one threshold, the mean, as in the paper.",
+    )
+    trunk: str = Field(
+        "",
+        description="A SegNeuron checkpoint whose features and affinities are taken as they are "
+        "(segneuron = the one that ships) instead of `channels`; empty: all is learned.",
+    )
+    placed: bool = Field(
+        default=True,
+        description="With a trunk: a query's logits begin from the place of its component.",
     )
 
     @model_validator(mode="after")
@@ -77,6 +96,8 @@ class AgqRecipe(Recipe):
 
     @model_validator(mode="after")
     def _corners_must_meet(self) -> Self:
+        if self.network.trunk:
+            return self
         for name in ("patch_shape", "tile_shape"):
             shape = getattr(self, name)
             if any((n - 1) % s for n, s in zip(shape, _STRIDES, strict=True)):
@@ -87,8 +108,26 @@ class AgqRecipe(Recipe):
         return self
 
 
+_OWN: Final = {"channels", "trunk", "placed"}
+"""Settings that only one of the two networks has."""
+
+
 def _arguments(recipe: AgqRecipe) -> dict[str, Any]:
-    return recipe.network.model_dump(mode="json")
+    network = recipe.network
+    common = network.model_dump(mode="json", exclude=_OWN)
+    if not network.trunk:
+        return {"channels": list(network.channels), **common}
+    return {"trunk": trunk_arguments(network.trunk), "placed": network.placed, **common}
+
+
+def _fill_trunk(network: nn.Module, recipe: AgqRecipe) -> None:
+    if isinstance(network, AGQOnMNet):
+        fill_trunk(network.trunk, recipe.network.trunk)
+
+
+def _loss(recipe: AgqRecipe) -> PatchLoss[AgqPatch]:
+    views = TrunkViews(most=recipe.repeat_after + _VALIDATION_PATCHES)
+    return partial(agq_patch_loss, settings=recipe.loss, views=views)
 
 
 AGQ: Final[TrainingMethod[AgqRecipe, AgqPatch]] = TrainingMethod(
@@ -103,5 +142,6 @@ AGQ: Final[TrainingMethod[AgqRecipe, AgqPatch]] = TrainingMethod(
         compared=recipe.loss.compared,
         evenness=recipe.loss.evenness,
     ),
-    loss=lambda recipe: partial(agq_patch_loss, settings=recipe.loss),
+    loss=_loss,
+    prepare=_fill_trunk,
 )
