@@ -68,12 +68,22 @@ def _rag(contacts: list[list[int]], affinity: list[float]) -> Rag:
     )
 
 
-def test_blocks_are_joined_where_windows_agree() -> None:
-    rag = _rag([[1, 2], [1, 3], [2, 4]], [1.0, 0.0, 0.9])
-    cut = Cut(np.array([0, 0, 0, 1, 1]), np.array([np.nan, 0.6, 0.4], np.float32))
+def test_blocks_are_joined_where_windows_and_affinities_agree() -> None:
+    rag = _rag([[1, 2], [1, 3], [2, 4]], [1.0, 0.5, 0.3])
+    cut = Cut(np.array([0, 0, 0, 1, 1]), np.array([np.nan, 0.6, 0.6], np.float32))
+    # 0.25 * 0.6 + 0.75 * affinity: 0.525 and 0.375.
     assert segments_of(rag, 4, AgqSettings(), cut).tolist() == [0, 1, 2, 1, 4]
-    looser = AgqSettings(agreement_threshold=0.3)
-    assert segments_of(rag, 4, looser, cut).tolist() == [0, 1, 2, 1, 2]
+    looser = AgqSettings(join_threshold=0.35)
+    stricter = AgqSettings(join_threshold=0.55)
+    assert len(set(segments_of(rag, 4, looser, cut)[[1, 2, 3, 4]].tolist())) == 1
+    assert segments_of(rag, 4, stricter, cut).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_two_of_a_block_hold_back_what_would_join_them() -> None:
+    rag = _rag([[1, 2], [1, 3], [2, 3]], [0.0, 0.9, 0.7])
+    cut = Cut(np.array([0, 0, 0, 1]), np.array([np.nan, 0.8, 0.5], np.float32))
+    # The stronger contact is joined first; then 2 has 0 with one half of it, 0.65 with the other.
+    assert segments_of(rag, 3, AgqSettings(), cut).tolist() == [0, 1, 2, 1]
 
 
 def test_blocks_are_joined_as_published() -> None:

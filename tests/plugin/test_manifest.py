@@ -44,14 +44,19 @@ def test_writers_widget_and_samples_are_found(plugin: Any) -> None:
         for kind in ("labels", "image"):
             writer, _ = plugin.get_writer(f"x{suffix}", [kind], "napari-neuropil")
             assert writer is not None
-    assert [w.display_name for w in plugin.iter_widgets()] == ["Segment neurons", "Proofread"]
+    assert [w.display_name for w in plugin.iter_widgets()] == [
+        "Segment neurons",
+        "Proofread",
+        "Refine dendrites",
+    ]
     ((_, samples),) = list(plugin.iter_sample_data())
     assert [s.display_name for s in samples] == [
         "Neuropil (generated, with labels)",
         "Neuropil, segmented project",
     ]
     items = [item.command for item in plugin.iter_menu("napari/layers/segment")]
-    assert items == ["napari-neuropil.segment", "napari-neuropil.proofread"]
+    names = ("segment", "proofread", "dendrites")
+    assert items == [f"napari-neuropil.{name}" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,7 @@ def test_writers_widget_and_samples_are_found(plugin: Any) -> None:
     [
         ("segment_widget reader writer sample_data", "torch zarr h5py tifffile"),
         ("proofread_widget", "torch h5py tifffile trimesh kimimaro"),
+        ("dendrites.dendrites_widget", "torch h5py tifffile trimesh kimimaro"),
     ],
 )
 def test_docks_import_without_torch_and_formats(modules: str, kept_out: str) -> None:

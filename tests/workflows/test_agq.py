@@ -96,7 +96,7 @@ def test_each_block_has_the_labels_of_its_window(
 
 @pytest.mark.parametrize("assembly", ["agreement", "affinity"])
 def test_a_stopped_run_goes_on_to_the_same(wish: dict[str, Any], assembly: str) -> None:
-    wish["settings"] = {**wish["settings"], "assembly": assembly, "agreement_threshold": 0.1}
+    wish["settings"] = {**wish["settings"], "assembly": assembly, "join_threshold": 0.1}
     whole = segment(SegmentRequest(**{**wish, "project": wish["project"] + "2"}))
     assert len(np.unique(whole.lookup)) < len(whole.lookup), "some pieces were joined"
     seen = 0.0
@@ -188,7 +188,7 @@ def test_the_order_of_blocks_does_not_matter(
         blocks = split_blocks(shape, block_shape)
         return [Block(i, b.roi) for i, b in enumerate(reversed(blocks))]
 
-    wish["settings"] = {**wish["settings"], "agreement_threshold": 0.1}
+    wish["settings"] = {**wish["settings"], "join_threshold": 0.1}
     one = segment(SegmentRequest(**wish))
     monkeypatch.setattr(module, "split_blocks", backwards)
     other = segment(SegmentRequest(**{**wish, "project": wish["project"] + "2"}))

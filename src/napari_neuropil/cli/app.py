@@ -24,6 +24,7 @@ from napari_neuropil.cli import (
     distances,
     embeddings,
     evaluate,
+    evaluate_detector,
     evaluate_prompts,
     export,
     import_labels,
@@ -33,6 +34,8 @@ from napari_neuropil.cli import (
     segment,
     suggest_split,
     train,
+    tune,
+    tune_detector,
 )
 from napari_neuropil.cli.reporting import JsonReporter, console
 from napari_neuropil.errors import BlockFailedError, CancelledError, NeuropilError, OutputError
@@ -68,9 +71,12 @@ for _module in (
     suggest_split,
     prompts,
     evaluate,
+    evaluate_detector,
     evaluate_prompts,
     convert,
     train,
+    tune,
+    tune_detector,
     demo,
     info,
 ):

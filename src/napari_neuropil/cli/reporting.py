@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from napari_neuropil.workflows.requests import SegmentPlan
+    from napari_neuropil.workflows.tuning.detector_requests import DetectorTunePlan
+    from napari_neuropil.workflows.tuning.requests import TunePlan
+
+    AnyPlan = SegmentPlan | TunePlan | DetectorTunePlan
 
 _JSON_INTERVAL: Final = 0.1
 _LINE_INTERVAL: Final = 10.0
@@ -46,7 +50,7 @@ class ProgressLike(Protocol):
 class Reporter(Protocol):
     """Receives what a command has to say."""
 
-    def plan(self, plan: SegmentPlan) -> None:
+    def plan(self, plan: AnyPlan) -> None:
         """Show what is going to be done."""
 
     def progress(self, progress: ProgressLike) -> None:
@@ -99,7 +103,7 @@ class JsonReporter:
         self._stream = stream
         self._thin = _Thinner(_JSON_INTERVAL)
 
-    def plan(self, plan: SegmentPlan) -> None:
+    def plan(self, plan: AnyPlan) -> None:
         """Write the event ``plan``."""
         self._write("plan", **plan.model_dump(mode="json"))
 
@@ -107,12 +111,14 @@ class JsonReporter:
         """Write the event ``progress``, at most ten a second, never leaving out a stage's end."""
         if not self._thin.passes(progress):
             return
+        values = getattr(progress, "values", None)
         self._write(
             "progress",
             stage=progress.stage,
             done=progress.done,
             total=progress.total,
             message=progress.message,
+            **({"values": values} if values else {}),
         )
 
     def notice(self, message: str) -> None:
@@ -183,7 +189,7 @@ class TerminalReporter:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def plan(self, plan: SegmentPlan) -> None:
+    def plan(self, plan: AnyPlan) -> None:
         """Print the plan as a table."""
         show_plan(plan, self.bars.console)
 
@@ -215,7 +221,7 @@ class LineReporter:
     def __init__(self) -> None:
         self._thin = _Thinner(_LINE_INTERVAL)
 
-    def plan(self, plan: SegmentPlan) -> None:
+    def plan(self, plan: AnyPlan) -> None:
         """Print the plan as lines."""
         show_plan(plan, console(stderr=True))
 
@@ -255,9 +261,25 @@ class _Thinner:
         return True
 
 
-def show_plan(plan: SegmentPlan, target: Console) -> None:
+def show_plan(plan: AnyPlan, target: Console) -> None:
     """Print what a run will do and cost, one fact a line; notices come last."""
-    facts = {
+    from napari_neuropil.workflows.requests import SegmentPlan
+    from napari_neuropil.workflows.tuning.requests import TunePlan
+
+    if isinstance(plan, SegmentPlan):
+        facts = _segment_facts(plan)
+    elif isinstance(plan, TunePlan):
+        facts = _tune_facts(plan)
+    else:
+        facts = _detector_facts(plan)
+    for name, fact in facts.items():
+        target.print(f"{name:<8} {fact}", markup=False)
+    for notice in plan.notices:
+        target.print(f"note: {notice}", style="yellow", markup=False)
+
+
+def _segment_facts(plan: SegmentPlan) -> dict[str, str]:
+    return {
         "voxels": f"{_times(plan.shape)}, of {_times(plan.voxel_size)} nm",
         "roi": plan.roi,
         "method": f"{plan.request.method}, weights {plan.checkpoint}",
@@ -268,10 +290,34 @@ def show_plan(plan: SegmentPlan, target: Console) -> None:
         "memory": f"about {format_bytes(plan.memory_bytes)}",
         "disk": f"up to {format_bytes(plan.disk_bytes)}",
     }
-    for name, fact in facts.items():
-        target.print(f"{name:<8} {fact}", markup=False)
-    for notice in plan.notices:
-        target.print(f"note: {notice}", style="yellow", markup=False)
+
+
+def _tune_facts(plan: TunePlan) -> dict[str, str]:
+    held, own = plan.held_out_sections, plan.training_sections
+    going_on = f", {plan.done_steps} of them done" if plan.done_steps else ""
+    return {
+        "base": f"{plan.base}, pixels pooled by {_times(plan.factors)}",
+        "learns": f"{plan.request.parts}: {plan.learning} numbers, {plan.steps} steps{going_on}",
+        "from": f"{plan.training_objects} cross-sections of {len(plan.training_segments)} "
+        f"segments, {len(own)} sections from {own[0]} to {own[-1]}",
+        "pseudo": f"{plan.pseudo_objects} cross-sections, never measured on",
+        "held out": f"{plan.held_out_objects} cross-sections of {len(plan.held_out_segments)} "
+        f"segments, {len(held)} sections from {held[0]} to {held[-1]} "
+        f"(by {plan.request.held_out})",
+        "left out": f"{plan.left_out} cross-sections",
+        "device": plan.device,
+    }
+
+
+def _detector_facts(plan: DetectorTunePlan) -> dict[str, str]:
+    (first, last), (low, high) = plan.training_sections, plan.held_out_sections
+    found = "all labels" if plan.segments is None else f"{plan.segments} segments"
+    return {
+        "base": f"{plan.base}, at {plan.pixel_size:g} nm",
+        "finds": f"{plan.object_name}: {found}",
+        "from": f"sections {first} to {last - 1}, {plan.epochs} epochs",
+        "held out": f"sections {low} to {high - 1}",
+    }
 
 
 def show_facts(facts: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 The network predicts affinities; their connected components, and a set of learned vectors, become
 queries; two stages of attention between queries and voxels give each voxel to a query or to the
 background. A volume is worked through in blocks, each seen by one pass over a window that reaches
-into its neighbours. Pieces of two blocks are joined where their windows claim the same voxels
-(ours), or where the mean affinity across the cut is high (as published).
+into its neighbours. Pieces of two blocks are joined where their windows claim the same voxels and
+affinities across the cut are high (ours), or by the affinities alone (as published).
 
 Source: AGQ (Chen et al.), with the published inference script. Differences: the components are
 taken in the order of their labels, not at random; windows share more than one plane; membranes
@@ -60,6 +60,14 @@ __all__ = [
 
 _AFFINITIES: Final = 3
 _CONFIDENCE, _LABELS, _RUNNER_UP, _SHARE, _FOREGROUND = 3, 4, 5, 6, -1
+_FAVOUR: Final = 0.3
+_PUBLISHED_THRESHOLD: Final = 0.5
+"""A cut is joined above a mean affinity of 0.7."""
+_AGREEMENT: Final = 0.25
+"""Weight of the windows' agreement beside the affinity. From 0.1 to 0.3 it makes little difference;
+either alone is worse (`weights/agq/README.md`)."""
+_INSIDE: Final = 0.4
+"""Weight of affinities inside a block."""
 
 
 class AgqSettings(MethodSettings):
@@ -92,14 +100,16 @@ class AgqSettings(MethodSettings):
         "agreement",
         title="Join blocks by",
         description="Agreement: pieces are one where the windows of both blocks claim the same "
-        "voxels. Affinity: where the mean affinity across the cut is above 0.7, as published.",
+        "voxels and affinities across the cut are high. Affinity: where their mean affinity is "
+        "above 0.7, as published.",
     )
-    agreement_threshold: float = Field(
-        0.5,
+    join_threshold: float = Field(
+        0.45,
         ge=0,
         le=1,
-        title="Agreement threshold",
-        description="Intersection over union above which pieces of two blocks are joined.",
+        title="Join threshold",
+        description="With agreement: what affinity and agreement of two pieces together must "
+        "exceed. Higher leaves more apart; below 0.4 fragments inside a block are joined too.",
         json_schema_extra=ADVANCED,
     )
     smallest_fragment: int = Field(
@@ -216,7 +226,8 @@ def segments_of(
 ) -> NDArray[np.uint64]:
     """Return the lookup fragment -> segment, uint64 (fragment_count + 1,).
 
-    Inside a block the queries have spoken, and fragments are segments.
+    Inside a block the queries have spoken: contacts there count less than half, so they join no two
+    fragments by themselves, but hold pieces of other blocks back that would join both.
 
     Parameters
     ----------
@@ -229,21 +240,17 @@ def segments_of(
     cut : Cut
         Blocks, and what their windows agree on.
     """
-    from napari_neuropil.segmentation.mean_embedding import join_pairs
-
     across = cut.across(rag.contacts)
     if settings.assembly == "affinity":
-        return _join_by_affinity(rag, fragment_count, across)
-    assert cut.agreement is not None  # noqa: S101 - the method has windows
-    joined = across & (cut.agreement > settings.agreement_threshold)
-    return join_pairs(np.arange(fragment_count + 1, dtype=np.uint64), rag.contacts[joined])
-
-
-def _join_by_affinity(
-    rag: Rag, fragment_count: int, across: NDArray[np.bool_]
-) -> NDArray[np.uint64]:
-    """Join as published: affinities halved inside, (a + 0.3) / 2 at cuts, joined by their mean."""
-    scores = np.where(across, (rag.affinity + 0.3) / 2, rag.affinity / 2).astype(np.float32)
+        threshold = _PUBLISHED_THRESHOLD
+        scores = np.where(across, rag.affinity + _FAVOUR, rag.affinity) / 2
+    else:
+        assert cut.agreement is not None  # noqa: S101 - the method has windows
+        threshold = settings.join_threshold
+        between = _AGREEMENT * cut.agreement + (1 - _AGREEMENT) * rag.affinity
+        scores = np.where(across, between, _INSIDE * rag.affinity)
     return agglomerate(
-        replace(rag, score=scores), fragment_count, MeanAffinitySettings(threshold=0.5)
+        replace(rag, score=scores.astype(np.float32)),
+        fragment_count,
+        MeanAffinitySettings(threshold=threshold),
     )

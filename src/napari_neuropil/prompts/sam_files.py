@@ -11,6 +11,9 @@ from platformdirs import user_cache_dir
 
 from napari_neuropil.errors import CheckpointError
 
+BUILT_IN: Final = "compact"
+"""The name of the network that comes with the package."""
+
 _NAME: Final = re.compile(r"vit_[tblh](_\w+)?")
 _ENDINGS: Final = ("", ".pt", ".pth", ".safetensors")
 _DECODER: Final = "_decoder"

@@ -9,10 +9,15 @@ from typing import Final
 
 from napari_neuropil.errors import CheckpointError
 from napari_neuropil.networks.pretrained import pretrained_path
-from napari_neuropil.prompts.sam_files import cached_models, find_sam_file, is_model_name
+from napari_neuropil.prompts.sam_files import (
+    BUILT_IN,
+    cached_models,
+    find_sam_file,
+    is_model_name,
+)
 from napari_neuropil.prompts.segmenter import Segmenter
 
-DEFAULT_SEGMENTER: Final = "compact"
+DEFAULT_SEGMENTER: Final = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def open_segmenter(
     ----------
     name_or_path : str or path-like
         A name of `SEGMENTERS`; the name of a published SAM that micro_sam has downloaded, such as
-        ``vit_b`` or ``vit_b_em_organelles``; or the path of a checkpoint.
+        ``vit_b`` or ``vit_b_em_organelles``; or the path of a checkpoint, also of a fine-tuned
+        one, whose base is then opened too.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     download : bool
@@ -98,9 +104,8 @@ def open_segmenter(
 
 
 def _open_file(path: Path, device: str, name: str) -> Segmenter:
-    from napari_neuropil.networks.sam_checkpoint import load_sam
+    from napari_neuropil.prompts.sam_networks import read_network
     from napari_neuropil.prompts.sam_segmenter import SamSegmenter
 
-    checkpoint = load_sam(path)
-    pixel_sizes = checkpoint.spec.pixel_sizes_nm if checkpoint.spec else ()
-    return SamSegmenter(checkpoint.network, name, device, pixel_sizes_nm=pixel_sizes)
+    opened = read_network(path, name)
+    return SamSegmenter(opened.network, name, device, pixel_sizes_nm=opened.pixel_sizes_nm)

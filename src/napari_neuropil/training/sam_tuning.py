@@ -67,12 +67,18 @@ class TuningTile:
         Objects from 1; 0 elsewhere.
     features : mapping of str to ndarray, optional
         The image, encoded.
+    box : tuple of int
+        Where it lies in its section, (y0, x0, y1, x1), half open.
+    weight : float
+        How often it is drawn, relative to a tile with as many objects.
     """
 
     z: int
     image: NDArray[np.uint8]
     parts: NDArray[np.int64]
     features: Features | None = None
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    weight: float = 1.0
 
 
 def cut_tiles(
@@ -96,10 +102,12 @@ def cut_tiles(
         boxes = tile_boxes((section.shape[0], section.shape[1]), side, side // 4)
         places = [nearest_tile(boxes, _centre(item)) for item in members]
         for number in sorted(set(places)):
-            y0, x0, y1, x1 = boxes[number]
+            y0, x0, y1, x1 = box = boxes[number]
             inside = [m for m, place in zip(members, places, strict=True) if place == number]
             parts = paint_objects(inside, (section.shape[0], section.shape[1]))
-            tiles.append(TuningTile(z, section[y0:y1, x0:x1].copy(), parts[y0:y1, x0:x1].copy()))
+            tiles.append(
+                TuningTile(z, section[y0:y1, x0:x1].copy(), parts[y0:y1, x0:x1].copy(), box=box)
+            )
     return tiles
 
 
@@ -132,7 +140,8 @@ class TuningSampler:
         self.tiles = tuple(tiles)
         self.settings = settings
         most = settings.prompts.objects
-        weights = np.array([min(int(tile.parts.max()), most) for tile in tiles], float)
+        counts = [min(int(tile.parts.max()), most) for tile in tiles]
+        weights = np.array([n * tile.weight for n, tile in zip(counts, tiles, strict=True)], float)
         self._shares = weights / weights.sum()
 
     def draw(self, step: int) -> SamPatch:
@@ -185,7 +194,8 @@ def tune_network(
     base = network.fingerprint()
     if settings.parts == "decoder":
         training, held_out = (
-            [encode_tile(network, tile, device) for tile in tiles] for tiles in (training, held_out)
+            [t if t.features is not None else encode_tile(network, t, device) for t in tiles]
+            for tiles in (training, held_out)
         )
     part = LearningPart(
         network, settings.parts, rank=settings.rank, alpha=settings.alpha, seed=settings.seed

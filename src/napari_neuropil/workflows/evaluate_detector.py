@@ -9,7 +9,11 @@ from napari_neuropil.workflows.requests import Progress, Report
 from napari_neuropil.workflows.train import read_recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_neuropil.evaluation.detection import DetectionScores
+    from napari_neuropil.prompts.boxes import Boxes
     from napari_neuropil.prompts.detector import Detector
     from napari_neuropil.training.detector_recipe import DetectorRecipe
 
@@ -86,6 +90,36 @@ def score_detector(
         If volumes or sections do not fit.
     """
     from napari_neuropil.evaluation.detection import evaluate_detections
+
+    found, truth = find_held_out(detector, recipe, data_root, report)
+    return evaluate_detections(found, truth, least_score=least_score)
+
+
+def find_held_out(
+    detector: Detector,
+    recipe: DetectorRecipe,
+    data_root: Path,
+    report: Report = lambda _progress: None,
+) -> tuple[list[tuple[Boxes, NDArray[np.float32]]], list[Boxes]]:
+    """Find the objects of whole validation sections.
+
+    Parameters
+    ----------
+    detector, recipe, data_root, report
+        As `score_detector`.
+
+    Returns
+    -------
+    found : list of (boxes, scores)
+        Of each section, in pixels of the recipe.
+    truth : list of Boxes
+        What is there.
+
+    Raises
+    ------
+    NeuropilError
+        If volumes or sections do not fit.
+    """
     from napari_neuropil.prompts.tiled_detection import detect_section
     from napari_neuropil.training.detector_data import read_images
     from napari_neuropil.training.detector_recipe import check_split
@@ -105,4 +139,4 @@ def score_detector(
         truth.append(image.boxes)
         message = f"{len(boxes)} boxes, {len(image.boxes)} objects"
         report(Progress(stage="detect", done=done, total=total, message=message))
-    return evaluate_detections(found, truth, least_score=least_score)
+    return found, truth

@@ -88,6 +88,7 @@ class Progress(BaseModel):
     done: float
     total: float
     message: str = ""
+    values: dict[str, float] = Field({}, description="Numbers for a curve, by name.")
 
 
 Report = Callable[[Progress], None]

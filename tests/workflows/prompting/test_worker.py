@@ -32,11 +32,14 @@ from napari_neuropil.workflows.prompting.messages import (
     Embedded,
     Event,
     Finished,
+    Link,
+    Linked,
     Look,
     MaskBits,
     MaskFound,
     MaskWish,
     Notice,
+    PlacedBits,
     Problem,
     Propagate,
     Quit,
@@ -724,3 +727,17 @@ def test_the_command_says_on_stdout_why_it_cannot_begin(tmp_path: Path) -> None:
     assert (event["event"], event["id"]) == ("error", None)
     assert "none.h5" in event["found"]
     assert b"none.h5" in done.stderr
+
+
+def test_masks_are_linked(start: Start) -> None:
+    bench = start()
+    packed = [PackedMask.of(square(z)) for z in (2, 0, 1)]
+    masks = [MaskBits.of(mask) for mask in packed if mask is not None]
+    placed = tuple(PlacedBits(z=z, mask=mask) for z, mask in zip((2, 0, 1), masks, strict=True))
+    bench.ask(Link(id=4, masks=placed), Link(id=5, masks=(placed[0], placed[0])))
+    answer = bench.next()
+    assert isinstance(answer, Linked)
+    assert (answer.id, answer.objects) == (4, (1, 1, 1))
+    other = bench.next()
+    assert isinstance(other, Linked)
+    assert other.objects == (1, 2)

@@ -103,6 +103,29 @@ class Finished(Message):
     stops: tuple[StopFact, ...] = ()
 
 
+class LinkFact(Message):
+    """A link between two masks that deserves a look; see `linked_masks.DoubtfulLink`."""
+
+    masks: tuple[int, int] = Field(description="As they were given, from 0; the lower one first.")
+    linked: bool = Field(description="Whether the two became one object.")
+    overlap: float = Field(description="Intersection over union.")
+    agreement: float | None = Field(
+        description="Share of their pixels in common segments; null where nothing is known."
+    )
+    support: float = Field(description="Rough share of such pairs that are one object.")
+    worth: float = Field(description="Voxels that a look is expected to put right.")
+
+
+class Linked(Message):
+    """Closes `Link`."""
+
+    event: Literal["linked"] = "linked"
+    id: int
+    objects: tuple[int, ...] = Field(description="Of each mask as they were given, from 1.")
+    doubtful: tuple[LinkFact, ...] = Field(description="The most worthwhile first.")
+    seconds: float
+
+
 class Superseded(Message):
     """Closes a `MaskWish` that a newer one with its key has replaced."""
 
@@ -158,10 +181,11 @@ Event = (
     | MaskFound
     | SectionFound
     | Finished
+    | Linked
     | Superseded
     | Cancelled
     | Notice
     | Problem
 )
-CLOSING: Final = (MaskFound, Finished, Superseded, Cancelled, Problem)
+CLOSING: Final = (MaskFound, Finished, Linked, Superseded, Cancelled, Problem)
 """Events that end a request."""

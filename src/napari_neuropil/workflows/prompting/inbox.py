@@ -12,6 +12,7 @@ from napari_neuropil.workflows.prompting.messages import (
     Cancelled,
     Detect,
     Event,
+    Link,
     Look,
     MaskWish,
     Problem,
@@ -21,7 +22,7 @@ from napari_neuropil.workflows.prompting.messages import (
     Superseded,
 )
 
-LongRequest = Detect | Propagate
+LongRequest = Detect | Propagate | Link
 
 
 class PromptInbox:

@@ -70,3 +70,10 @@ class SectionBits(Message):
 
     z: NonNegativeInt
     mask: MaskBits | None
+
+
+class PlacedBits(Message):
+    """A section and a mask in it."""
+
+    z: NonNegativeInt
+    mask: MaskBits

@@ -19,6 +19,8 @@ from napari_neuropil.workflows.prompting.events import (
     Embedded,
     Event,
     Finished,
+    Linked,
+    LinkFact,
     MaskFound,
     Notice,
     Problem,
@@ -27,10 +29,11 @@ from napari_neuropil.workflows.prompting.events import (
     StopFact,
     Superseded,
 )
-from napari_neuropil.workflows.prompting.mask_bits import MaskBits, SectionBits
+from napari_neuropil.workflows.prompting.mask_bits import MaskBits, PlacedBits, SectionBits
 from napari_neuropil.workflows.prompting.requests import (
     Cancel,
     Detect,
+    Link,
     Look,
     MaskWish,
     Propagate,
@@ -47,11 +50,15 @@ __all__ = [
     "Embedded",
     "Event",
     "Finished",
+    "Link",
+    "LinkFact",
+    "Linked",
     "Look",
     "MaskBits",
     "MaskFound",
     "MaskWish",
     "Notice",
+    "PlacedBits",
     "Problem",
     "Propagate",
     "Quit",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, NonNegativeInt, model_validator
 
 from napari_neuropil.errors import SettingsError
-from napari_neuropil.workflows.prompting.mask_bits import MaskBits, Message, SectionBits
+from napari_neuropil.workflows.prompting.mask_bits import MaskBits, Message, PlacedBits, SectionBits
 
 RequestId = Annotated[int, Field(ge=0, lt=1 << 53)]
 """Whole numbers that every JSON reader keeps exactly."""
@@ -89,6 +89,20 @@ class Propagate(Message):
     branches: bool = Field(default=True, description="Whether branches are looked for.")
 
 
+class Link(Message):
+    """Make objects of masks of single sections, however they came about: `Linked`."""
+
+    request: Literal["link"] = "link"
+    id: RequestId
+    masks: tuple[PlacedBits, ...] = Field(
+        min_length=1, description="In any order; several of a section may be one object."
+    )
+    min_overlap: FiniteFloat = Field(
+        0.2, ge=0, le=1, description="Least intersection over union with the section before."
+    )
+    bridge: bool = Field(default=True, description="Whether objects go on over a missing mask.")
+
+
 class Cancel(Message):
     """Drop a request, or all; each is closed by `Cancelled`. One already answered is ignored."""
 
@@ -102,4 +116,4 @@ class Quit(Message):
     request: Literal["quit"] = "quit"
 
 
-Request = Look | Detect | MaskWish | Propagate | Cancel | Quit
+Request = Look | Detect | MaskWish | Propagate | Link | Cancel | Quit

@@ -101,7 +101,7 @@ class PromptVolume:
             yield None
             return
         with open_segments(self.project) as segments:
-            yield lambda z: np.asarray(segments.array[z : z + 1])[0]
+            yield lambda z: np.asarray(segments.array[z : z + 1, :, :])[0]
 
 
 def open_prompt_volume(

@@ -27,12 +27,14 @@ from napari_neuropil.prompts.segmenter import ImageEmbedding, Segmenter
 from napari_neuropil.prompts.tiled_segmenter import TiledSegmenter
 from napari_neuropil.workflows.prompting.grid import SectionGrid, best_factors
 from napari_neuropil.workflows.prompting.inbox import LongRequest, PromptInbox
+from napari_neuropil.workflows.prompting.linking import link_objects
 from napari_neuropil.workflows.prompting.messages import (
     CLOSING,
     Cancelled,
     Detect,
     Embedded,
     Event,
+    Link,
     Look,
     MaskWish,
     Notice,
@@ -265,6 +267,9 @@ class PromptWorker:
             if self._detector is None:
                 self._detector = self._open_detector()
             yield from detect_sections(request, self._volume, self._detector, give_way)
+            return
+        if isinstance(request, Link):
+            yield link_objects(request, self._volume, self._grid, give_way)
             return
 
         def tile_of(z: int, tile: int) -> ImageEmbedding:

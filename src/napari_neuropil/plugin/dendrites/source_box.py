@@ -1,0 +1,235 @@
+"""The head of the dock: which image, which segmenter, which detector, Start and Stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from qtpy.QtCore import QStandardPaths, Qt
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QLineEdit, QWidget
+
+from napari_neuropil.errors import NeuropilError
+from napari_neuropil.geometry import VoxelSize
+from napari_neuropil.plugin.background import BackgroundCall
+from napari_neuropil.plugin.dendrites.dendrite_controller import DendriteController
+from napari_neuropil.plugin.dendrites.image_choice import (
+    ImageChoice,
+    image_choices,
+    worker_words,
+)
+from napari_neuropil.plugin.dendrites.panel_parts import PRIMARY, button, row
+from napari_neuropil.plugin.dendrites.segmenter_choice import (
+    WITHOUT_NETWORK,
+    ModelChoice,
+    detector_choices,
+    segmenter_choices,
+)
+from napari_neuropil.plugin.worker import error_text
+
+_FILE: Final = "\0file"
+_NOTHING: Final = "Open an image or a project first"
+
+
+class SourceBox(QWidget):
+    """Chooses and starts.
+
+    Parameters
+    ----------
+    controller : DendriteController
+        Gets the worker.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, controller: DendriteController, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._viewer = controller.viewer
+        self._choices: list[ImageChoice] = []
+        self._preparing: BackgroundCall | None = None
+        self.image = _combo("The image to work on, or a project: then masks become its segments.")
+        self.segmenter = _combo("Turns boxes and points into masks.")
+        self.detector = _combo("Finds boxes by itself. Boxes drawn by hand need none.")
+        self.edges = QLineEdit()
+        self.edges.setPlaceholderText("z, y, x in nm, for example 29, 6, 6")
+        self.edges.setToolTip("Voxel size in nm, z first: the file does not say it.")
+        self.start_button = button(
+            "Start", "Start the segmenter in a process of its own.", self.start
+        )
+        self.start_button.setStyleSheet(PRIMARY)
+        self.stop_button = button(
+            "Stop", "End the segmenter and free its memory; boxes and masks stay.", self._stop
+        )
+        self._build()
+        _fill(self.segmenter, segmenter_choices())
+        _fill(self.detector, detector_choices())
+        for combo in (self.segmenter, self.detector):
+            combo.activated.connect(lambda index, c=combo: self._on_model_chosen(c, index))
+        self.image.currentIndexChanged.connect(self._show)
+        self._emitters = (self._viewer.layers.events.inserted, self._viewer.layers.events.removed)
+        for emitter in self._emitters:
+            emitter.connect(self._update)
+        controller.link.changed.connect(self._show)
+        self._update()
+
+    def stop_listening(self) -> None:
+        """Let go of the viewer: the dock goes."""
+        for emitter in self._emitters:
+            emitter.disconnect(self._update)
+
+    @property
+    def choice(self) -> ImageChoice | None:
+        """What is chosen."""
+        index = self.image.currentData()
+        return self._choices[index] if index is not None else None
+
+    def choose(self, place: str) -> None:
+        """Choose the image or project at a path."""
+        for number, choice in enumerate(self._choices):
+            if choice.place == place:
+                self.image.setCurrentIndex(self.image.findData(number))
+
+    def choose_segmenter(self, name: str) -> None:
+        """Choose a segmenter by name or file."""
+        _choose(self.segmenter, name)
+
+    def start(self) -> None:
+        """Start the worker on what is chosen."""
+        choice = self.choice
+        if choice is None or self._preparing is not None:
+            return
+        segmenter = str(self.segmenter.currentData())
+        detector = str(self.detector.currentData() or "")
+        try:
+            size = _size(self.edges.text()) if self.edges.isVisibleTo(self) else None
+        except NeuropilError as error:
+            self._controller.message.emit(str(error), True)
+            return
+        cache = None if segmenter in WITHOUT_NETWORK else embedding_folder()
+        call = BackgroundCall(
+            lambda: worker_words(
+                choice,
+                segmenter=segmenter,
+                detector=detector if Path(detector).suffix else "",
+                voxel_size=size,
+                cache_dir=cache,
+            ),
+            self,
+        )
+        call.returned.connect(lambda words: self._on_prepared(choice, words))
+        call.failed.connect(self._on_failed)
+        self._preparing = call
+        self._show()
+        call.start()
+
+    def _build(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.setColumnStretch(1, 1)
+        self._edges_title = QLabel("Voxel size")
+        lines: tuple[tuple[QLabel, QWidget], ...] = (
+            (QLabel("Image"), self.image),
+            (self._edges_title, self.edges),
+            (QLabel("Segmenter"), self.segmenter),
+            (QLabel("Detector"), self.detector),
+        )
+        for number, (title, widget) in enumerate(lines):
+            title.setToolTip(widget.toolTip())
+            grid.addWidget(title, number, 0)
+            grid.addWidget(widget, number, 1)
+        grid.addLayout(row(self.start_button, self.stop_button, stretch=0), len(lines), 0, 1, 2)
+
+    def _update(self, _event: Any = None) -> None:
+        chosen = self.choice
+        self._choices = image_choices(list(self._viewer.layers))
+        self.image.blockSignals(True)
+        self.image.clear()
+        for number, choice in enumerate(self._choices):
+            self.image.addItem(choice.title, number)
+            _explain(self.image, number, choice.missing, choice.place)
+        if not self._choices:
+            self.image.addItem(_NOTHING, None)
+        else:
+            kept = [n for n, c in enumerate(self._choices) if chosen and c.layer == chosen.layer]
+            open_ones = [n for n, c in enumerate(self._choices) if not c.missing]
+            self.image.setCurrentIndex((kept or open_ones or [0])[0])
+        self.image.blockSignals(False)
+        self._show()
+
+    def _show(self, _event: Any = None) -> None:
+        choice, link = self.choice, self._controller.link
+        unknown = choice is not None and choice.project is None and choice.voxel_size is None
+        self.edges.setVisible(unknown)
+        self._edges_title.setVisible(unknown)
+        why = _NOTHING if choice is None else choice.missing
+        busy = self._preparing is not None or (link.running and link.ready is None)
+        self.start_button.setEnabled(not why and not busy)
+        self.start_button.setToolTip(why or "Start the segmenter in a process of its own.")
+        text = "Starting ..." if busy else "Start again" if link.running else "Start"
+        self.start_button.setText(text)
+        self.start_button.setStyleSheet("" if link.running else PRIMARY)
+        self.stop_button.setEnabled(link.running)
+
+    def _stop(self) -> None:
+        self._controller.link.stop()
+
+    def _on_prepared(self, choice: ImageChoice, words: list[str]) -> None:
+        self._preparing = None
+        self._controller.start(choice, words)
+
+    def _on_failed(self, facts: dict[str, Any]) -> None:
+        self._preparing = None
+        self._controller.message.emit(error_text(facts), True)
+        self._show()
+
+    def _on_model_chosen(self, combo: QComboBox, index: int) -> None:
+        if combo.itemData(index) != _FILE:
+            return
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
+        )
+        combo.setCurrentIndex(0)
+        if path:
+            _choose(combo, path)
+
+
+def embedding_folder() -> Path:
+    """Return where image embeddings outlive the program."""
+    place = QStandardPaths.StandardLocation.GenericCacheLocation
+    return Path(QStandardPaths.writableLocation(place)) / "napari-neuropil" / "image-embeddings"
+
+
+def _combo(tip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.setToolTip(tip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return combo
+
+
+def _fill(combo: QComboBox, choices: list[ModelChoice]) -> None:
+    for number, choice in enumerate(choices):
+        combo.addItem(choice.title, choice.name)
+        _explain(combo, number, choice.missing, "")
+    combo.addItem("From a file ...", _FILE)
+
+
+def _explain(combo: QComboBox, number: int, missing: str, tip: str) -> None:
+    """Grey a line that cannot be chosen, with the reason as its tooltip."""
+    combo.setItemData(number, missing or tip, Qt.ItemDataRole.ToolTipRole)
+    if missing:
+        model: Any = combo.model()
+        model.item(number).setEnabled(False)
+
+
+def _choose(combo: QComboBox, name: str) -> None:
+    at = combo.findData(name)
+    if at < 0:
+        at = combo.count() - 1
+        combo.insertItem(at, Path(name).name, name)
+        combo.setItemData(at, name, Qt.ItemDataRole.ToolTipRole)
+    combo.setCurrentIndex(at)
+
+
+def _size(text: str) -> VoxelSize:
+    return VoxelSize.parse(text.replace(" ", ""))
