@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_neuropil.errors import CheckpointError
 from napari_neuropil.networks.compact_encoder import CompactEncoder
 from napari_neuropil.networks.lora import add_lora, merge_lora
+from napari_neuropil.networks.mnet_encoder import MNetEncoder
 from napari_neuropil.networks.tuned_part import (
     apply_tuned,
     learning_names,
@@ -205,6 +206,20 @@ def test_the_last_stage_of_an_encoder_without_attention(tiny_sam: Any) -> None:
     frozen = {n for n, p in tiny_sam.named_parameters() if not p.requires_grad}
     assert frozen == set(learning_names(tiny_sam, "all")) - set(learning_names(tiny_sam, "lora"))
     assert not [n for n in part.state_dict() if "stem" in n]
+
+
+def test_a_trunk_never_learns(tiny_sam: Any) -> None:
+    trunk = {"widths": (4,) * 5, "affinity_channels": 3}
+    tiny_sam.image_encoder = MNetEncoder(trunk, 16, 8, 8)
+    decoder, lora, whole = (
+        set(learning_names(tiny_sam, parts)) for parts in ("decoder", "lora", "all")
+    )
+    adapters = {n.partition(".")[2].partition(".")[0] for n in lora - decoder}
+    assert adapters == {"image", "middle", "fine"}
+    assert whole == lora
+    LearningPart(tiny_sam, "all")
+    learns = {n for n, p in tiny_sam.named_parameters() if p.requires_grad}
+    assert learns == whole
 
 
 def test_differences_are_nothing_at_first_and_merge_exactly() -> None:

@@ -9,6 +9,9 @@ from napari_neuropil.errors import CheckpointError
 
 _WEIGHTS: Final = Path(__file__).resolve().parents[1] / "weights"
 
+_TRAINED_AS: Final = {"dendrite-detector": "detector"}
+"""What `neuropil train` calls them, where it is not their name."""
+
 
 def pretrained_path(network: str) -> Path:
     """Return the shipped checkpoint of a network.
@@ -23,6 +26,7 @@ def pretrained_path(network: str) -> Path:
         raise CheckpointError(
             f"No weights for {network!r} ship with this installation.",
             str(path),
-            f"give a checkpoint, or train one: neuropil train {network} --settings FILE.yaml.",
+            f"give a checkpoint, or train one: neuropil train {_TRAINED_AS.get(network, network)} "
+            "--settings FILE.yaml.",
         )
     return path

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from napari_neuropil.errors import CheckpointError, OutputError
 from napari_neuropil.networks.checkpoint import file_sha256
 from napari_neuropil.networks.lora import add_lora, attention_layers, merge_lora
+from napari_neuropil.networks.mnet_encoder import MNetEncoder
 from napari_neuropil.networks.promptable import PromptableNetwork
 
 Parts = Literal["decoder", "lora", "all"]
@@ -27,6 +28,8 @@ Parts = Literal["decoder", "lora", "all"]
 
 _ENCODER = "image_encoder."
 _LATE = ("laterals.", "join.")
+_TRUNK = "image_encoder.trunk."
+"""Trained before, for another purpose; it never learns here."""
 
 
 class TunedSpec(BaseModel):
@@ -56,9 +59,10 @@ def learning_names(network: PromptableNetwork, parts: Parts) -> list[str]:
     """Return the names of the parameters that learn.
 
     Of encoders without attention, ``lora`` takes the last stage and what joins the stages; of
-    encoders with attention, the differences that `add_lora` has added.
+    encoders with attention, the differences that `add_lora` has added; of encoders on a trunk, what
+    brings its features to the decoder. The trunk itself never learns.
     """
-    names = [name for name, _ in network.named_parameters()]
+    names = [name for name, _ in network.named_parameters() if not name.startswith(_TRUNK)]
     if parts == "all":
         return names
     outside = [name for name in names if not name.startswith(_ENCODER)]
@@ -71,9 +75,11 @@ def learning_names(network: PromptableNetwork, parts: Parts) -> list[str]:
 
 
 def _is_late(name: str, encoder: nn.Module) -> bool:
-    stages = getattr(encoder, "stages", None)
-    if stages is None or not name.startswith(_ENCODER):
+    if not name.startswith(_ENCODER):
         return False
+    stages = getattr(encoder, "stages", None)
+    if stages is None:
+        return isinstance(encoder, MNetEncoder)
     within = name.removeprefix(_ENCODER)
     return within.startswith((f"stages.{len(stages) - 1}.", *_LATE))
 

