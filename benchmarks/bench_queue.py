@@ -6,6 +6,7 @@ real session, so edits, updates after edits and the minimum cut are part of what
 exact: it follows from the table of fragments x labels, and no voxel is written.
 
 ours      the queue's own ranking: expected change of VI
+alone     the same without what the queries say of each other (AGQ)
 affinity  the same without embedding distances (`neuropil distances PROJECT` measures them)
 embedding the same with distances in the place of affinities
 size      change of VI alone: the largest pieces' contacts first
@@ -47,11 +48,12 @@ from napari_neuropil.proofreading.candidates import (
     find_candidates,
     find_in_arrays,
 )
+from napari_neuropil.proofreading.fragment_evidence import query_measurements
 from napari_neuropil.proofreading.local_candidates import LocalFinder
 from napari_neuropil.proofreading.queue import CandidateQueue
 from napari_neuropil.volumes import open_volume
 
-WITHOUT = {"affinity": ("embedding",), "embedding": ("affinity",)}
+WITHOUT = {"affinity": ("embedding",), "embedding": ("affinity",), "alone": ("rivals",)}
 """Scorers that an order leaves out."""
 
 MARKS = (0, 10, 50, 100, 200, 500, 1000)
@@ -240,7 +242,7 @@ def fit(project: Path, labels: NDArray[Any], exponent: float = 0.5) -> None:
 
     with ProofreadingSession.open(project, read_only=True) as session:
         truth = Truth(session, labels)
-        facts, contacts = facts_of(session), session.graph.all()
+        facts, contacts = facts_of(session, query_measurements(session)), session.graph.all()
         finder = LocalFinder(session, CandidateSettings())
         for kind in ("split_error", "merge_error"):
             settings = CandidateSettings(

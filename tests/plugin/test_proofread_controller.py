@@ -66,6 +66,19 @@ def test_no_layer_before_a_project(viewer: Any, controller: ProofreadController)
     assert controller.mode == ""
 
 
+@pytest.mark.parametrize(("section", "expected"), [(25, 3), (6, 6)])
+def test_a_view_outside_the_project_moves_into_it(
+    viewer: Any, controller: ProofreadController, brain: Path, qtbot: Any, section: int,
+    expected: int,
+) -> None:  # fmt: skip
+    # An image of 40 sections, of which the project has 8: napari begins in the image's middle.
+    viewer.add_image(np.zeros((40, 4, 4), np.uint8), scale=(30, 8, 8), units=("nm",) * 3)
+    viewer.dims.set_point(0, section * 30)
+    with qtbot.waitSignal(controller.session_changed, timeout=20_000):
+        controller.open_project(brain)
+    assert viewer.dims.point[0] == expected * 30
+
+
 def test_open_shows_image_and_live_segments(viewer: Any, live: ProofreadController) -> None:
     assert [layer.name for layer in viewer.layers] == ["brain", "brain segments"]
     layer = live.segments_layer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from qtpy.QtCore import Qt  # type: ignore[attr-defined]
 
 from napari_neuropil.plugin.layers import facts_of
 from napari_neuropil.plugin.proofread_controller import ProofreadController
@@ -12,6 +13,7 @@ from napari_neuropil.plugin.queue_panel import QueuePanel
 from napari_neuropil.plugin.queue_text import candidate_html, evidence_text, pace_text, stop_text
 from napari_neuropil.proofreading.candidate_table import Candidate
 from napari_neuropil.proofreading.open_candidates import CandidateFilter
+from napari_neuropil.proofreading.scorers import SCORERS
 
 
 @pytest.fixture
@@ -147,6 +149,18 @@ def test_edits_elsewhere_take_candidates_away(
         panel.go_next()
         if panel.queue.current is not None:
             assert shown(panel).kind == "merge_error"
+
+
+def test_evidence_is_explained_and_greyed_where_it_does_not_count(panel: QueuePanel) -> None:
+    box = panel.filters.scorer
+    for name, scorer in SCORERS.items():
+        row = box.findData(name)
+        tip = box.itemData(row, Qt.ItemDataRole.ToolTipRole)
+        assert tip.startswith(scorer.help)
+        assert bool(box.model().flags(box.model().index(row, 0)) & Qt.ItemFlag.ItemIsEnabled) == (
+            name not in ("area", "confidence")
+        )
+        assert ("Does not count" in tip) == (name in ("area", "confidence"))
 
 
 def test_filters(live: ProofreadController, panel: QueuePanel) -> None:

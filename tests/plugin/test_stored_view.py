@@ -48,7 +48,8 @@ def test_a_channel_lies_under_the_segments(
     active = live.viewer.layers.selection.active
     view.combo.setCurrentIndex(2)
     (layer,) = _shown(live)
-    np.testing.assert_array_equal(np.asarray(layer.data[3, 2:9]), stored[1, 3, 2:9])
+    np.testing.assert_allclose(np.asarray(layer.data[3, 2:9]), stored[1, 3, 2:9] / 255, rtol=1e-6)
+    assert tuple(layer.contrast_limits) == (0, 1)
     segments = live.segments_layer
     assert tuple(layer.scale) == (30, 16, 16)
     # Coarse voxel (0, 0, 0) is the middle of fine voxels 0 and 1.
@@ -60,6 +61,7 @@ def test_a_channel_lies_under_the_segments(
     view.combo.setCurrentIndex(3)
     (layer,) = _shown(live)
     assert type(layer).__name__ == "Labels"
+    np.testing.assert_array_equal(np.asarray(layer.data[3, 2:9]), stored[2, 3, 2:9])
     view.combo.setCurrentIndex(0)
     assert not _shown(live)
 

@@ -396,6 +396,16 @@ def test_shared_queries_speak_for_one_neuron() -> None:
     assert np.isnan(function(two_pieces("split_error"))[0])
 
 
+def test_shared_queries_count_for_split_errors_only() -> None:
+    shared = _queries([0, 2, 0], [0, 0.4, 0.1], [np.nan, 0.9, 0.9])
+    pairs = two_pieces("split_error", **shared)
+    usual = judge(pairs, {})
+    # The regression's weight times the claim; off with factor 0.
+    assert usual.parts["rivals"][0] == pytest.approx(0.8)
+    assert usual.probability[0] > judge(pairs, {"rivals": 0.0}).probability[0]
+    assert "rivals" not in judge(two_pieces("merge_error", **shared), {}).parts
+
+
 def test_doubt_is_that_of_the_less_sure_side() -> None:
     function = SCORERS["confidence"].function
     queries = _queries([0, 0, 0], [0, 0, 0], [np.nan, 0.9, 0.2])

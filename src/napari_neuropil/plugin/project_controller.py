@@ -161,6 +161,7 @@ class ProjectController(QObject):
         self.layers.show(opened)
         opened.session.edited.connect(self._on_session_edited)
         self._memory.follow(opened.session)
+        self.layers.enter_view()
         self.opening_changed.emit()
         self.session_changed.emit()
         self.message.emit("\n".join(opened.session.notices), False)

@@ -162,6 +162,21 @@ class ProofreadLayers:
             self._viewer.dims.set_point(axes, [world[axis] for axis in axes])
         self._viewer.scene.camera.center = world
 
+    def enter_view(self) -> None:
+        """Go to the middle section where the one that is shown lies outside the segments.
+
+        A project may cover a part of its image only, and napari begins in the image's middle.
+        """
+        if self.segments is None:
+            return
+        axes = tuple(self._viewer.dims.not_displayed)
+        at = self.segments.world_to_data(self._viewer.dims.point[-3:])
+        shape = self.segments.data.shape
+        if all(-0.5 <= at[axis] <= shape[axis] - 0.5 for axis in axes):
+            return
+        world = self.voxel_to_world([(n - 1) // 2 for n in shape])
+        self._viewer.dims.set_point(axes, [world[axis] for axis in axes])
+
     def fragment_at(self, point: Point) -> int:
         """Return the fragment at a voxel of the fragments' grid, 0 for background."""
         if self._cache is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSpinBox, QWidget
 
 from napari_neuropil.proofreading.open_candidates import CandidateFilter
-from napari_neuropil.proofreading.scorers import SCORERS
+from napari_neuropil.proofreading.scorers import SCORERS, Scorer
 
 _LARGEST = 10**9
 
@@ -41,6 +42,7 @@ class QueueFilterBox(QWidget):
         self.scorer.addItem("any", None)
         for name, scorer in SCORERS.items():
             self.scorer.addItem(scorer.title, name)
+            self._explain(self.scorer.count() - 1, scorer)
         self.scorer.setToolTip("Only where this evidence speaks for an error.")
         self.smallest = QSpinBox()
         self.smallest.setRange(0, _LARGEST)
@@ -63,6 +65,16 @@ class QueueFilterBox(QWidget):
         self.smallest.valueChanged.connect(self._on_changed)
         self.selected.toggled.connect(self._on_changed)
         self.done.toggled.connect(self._on_changed)
+
+    def _explain(self, row: int, scorer: Scorer) -> None:
+        """Say what a scorer looks at; grey one that does not count: it would leave nothing."""
+        self.scorer.setItemData(row, scorer.help, Qt.ItemDataRole.ToolTipRole)
+        model = self.scorer.model()
+        if isinstance(model, QStandardItemModel) and not scorer.counts:
+            item = model.item(row)
+            if item is not None:
+                item.setEnabled(False)
+                item.setToolTip(f"{scorer.help} Does not count: it made no queue better.")
 
     def _on_changed(self, _value: Any = None) -> None:
         self.changed.emit()

@@ -26,7 +26,7 @@ _NOTHING: Final = "nothing"
 
 
 class ChannelArray:
-    """One channel of a store as a lazy (Z, Y, X) array.
+    """One channel of a store as a lazy (Z, Y, X) array: labels as stored, all else in [0, 1].
 
     Parameters
     ----------
@@ -38,12 +38,14 @@ class ChannelArray:
 
     def __init__(self, store: AffinityStore, channel: int) -> None:
         self._array, self._channel = store.array, channel
+        self.is_labels = store.names[channel] in LABEL_CHANNELS
         self.shape = store.shape
-        self.dtype = np.dtype(np.uint8)
+        self.dtype = np.dtype(np.uint8 if self.is_labels else np.float32)
 
-    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[np.uint8]:
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> NDArray[Any]:
         """Read a box."""
-        return np.asarray(self._array[(self._channel, *key)])
+        stored = np.asarray(self._array[(self._channel, *key)])
+        return stored if self.is_labels else stored / np.float32(255)
 
 
 class StoredView(QWidget):
@@ -66,8 +68,8 @@ class StoredView(QWidget):
         self.combo = QComboBox()
         self.combo.setToolTip(
             "Show what the network said of each voxel, under the segments: bright is 1. Affinities "
-            "are of a voxel and its neighbour that many voxels away. Dim (Shift+H) fades the "
-            "segments above."
+            "are of a voxel and its neighbour that many voxels away. Queries are coloured; each "
+            "block has its own. Dim (Shift+H) fades the segments above."
         )
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -107,16 +109,17 @@ class StoredView(QWidget):
         viewer = self._controller.viewer
         active = viewer.layers.selection.active
         name = store.names[index - 1]
-        data = LayerArray(ChannelArray(store, index - 1))
+        channel = ChannelArray(store, index - 1)
+        data = LayerArray(channel)
         looks = {
             "name": f"{NAME}: {name}",
             "metadata": {METADATA_KEY: {"overlay": NAME}},
             **_on_grid(segments, data.shape),
         }
-        if name in LABEL_CHANNELS:
+        if channel.is_labels:
             self._layer = viewer.add_labels(data, **looks)
         else:
-            self._layer = viewer.add_image(data, contrast_limits=(0, 255), **looks)
+            self._layer = viewer.add_image(data, contrast_limits=(0, 1), **looks)
         layers = viewer.layers
         layers.move(layers.index(self._layer), layers.index(segments))
         layers.selection.active = active

@@ -36,7 +36,9 @@ def area(dock: DendritesWidget) -> int:
 
 def wait_area(dock: DendritesWidget, qtbot: Any, wanted: int) -> None:
     def there() -> bool:
-        return area(dock) == wanted and not dock.refiner.desk.waiting
+        # Drawn, too: a shape has its row's number from then on.
+        drawn = not dock.refiner._drawing.isActive()
+        return area(dock) == wanted and drawn and not dock.refiner.desk.waiting
 
     qtbot.waitUntil(there, timeout=20_000)
 

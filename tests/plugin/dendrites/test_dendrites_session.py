@@ -174,6 +174,31 @@ def test_from_a_box_to_a_segment_and_back(
     assert dock.commit.undo_button.isVisible()
 
 
+def test_a_box_that_is_clicked_is_the_row_selected(
+    viewer: Any, dock: DendritesWidget, qtbot: Any
+) -> None:
+    hand, refiner = Hand(viewer), dock.refiner
+    for number, x in enumerate((4.5, 30.5), 1):
+        hand.drag((4.5, x), (14.5, x + 12))
+        qtbot.waitUntil(lambda n=number: refiner.work.current == n and known(dock), timeout=20_000)
+        qtbot.wait(100)
+    centre = tuple(viewer.scene.camera.center)
+    hand.click(9, 8)
+    qtbot.wait(100)
+    assert refiner.work.current in (2, None), "with a tool that draws, a click picks nothing"
+    dock.tools.tools["move"].click()
+    qtbot.wait(100)
+    hand.click(9, 36)
+    qtbot.waitUntil(lambda: refiner.work.current == 2, timeout=10_000)
+    hand.click(9, 8)
+    qtbot.waitUntil(lambda: refiner.work.current == 1, timeout=10_000)
+    assert dock.proposals.table.selected_rows == [0]
+    assert tuple(viewer.scene.camera.center) == centre
+    hand.click(30, 8)
+    qtbot.wait(100)
+    assert refiner.work.current == 1, "beside the boxes"
+
+
 def test_done_segments_are_spared_or_refuse(
     viewer: Any, dock: DendritesWidget, brain: Path, qtbot: Any
 ) -> None:

@@ -42,6 +42,13 @@ class DendriteController(RefiningState):
         self._changed()
         self._ask()
 
+    def pick(self, number: int) -> None:
+        """Select the row of a box that was clicked; the view stays where it is."""
+        if number != self.work.current and number in self.work.proposals:
+            self._history.amend(lambda work: work.selected(number))
+            self._changed()
+            self._ask()
+
     def go_to_next(self, step: int = 1) -> None:
         """Go to the next proposal nobody has decided on."""
         number = self.work.next_open(step)

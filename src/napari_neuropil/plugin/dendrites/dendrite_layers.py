@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from napari_neuropil.plugin.dendrites.box_rows import (
-    DrawnBox,
-    box_label,
-    read_shapes,
-    shape_of_box,
-)
+from napari_neuropil.plugin.dendrites.box_rows import DrawnBox, box_label, shape_of_box
 from napari_neuropil.plugin.dendrites.cross_section import Dot
 from napari_neuropil.plugin.dendrites.layer_making import (
     BOXES,
@@ -29,8 +24,15 @@ from napari_neuropil.plugin.dendrites.layer_making import (
     POINTS,
     POSITIVE_COLOUR,
     THIS,
-    feature_column,
     make_layer,
+)
+from napari_neuropil.plugin.dendrites.layer_reading import (
+    BOX_KINDS,
+    box_at,
+    boxes_of,
+    dots_of,
+    painted_mask,
+    scribbles_of,
 )
 from napari_neuropil.plugin.dendrites.records import Proposal
 from napari_neuropil.plugin.layers import placement
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer, Points, Shapes  # type: ignore[import-untyped]
 
 _STATE_COLOURS: Final = {"proposed": "#ffe14d", "accepted": "#36c275", "rejected": "#8b919b"}
+_LOOKING: Final = ("select", "direct", "pan_zoom")
 _DONE: Final = ("added", "changed", "removed")
-_BOX_KINDS: Final = ("rectangle", "ellipse", "polygon")
 
 
 class DendriteLayers:
@@ -70,6 +72,7 @@ class DendriteLayers:
         self.shown: tuple[int, ...] = ()
         self.z = 0
         self.made: Callable[[Layer], None] = lambda _layer: None
+        self.picked: Callable[[int], None] = lambda _number: None
 
     # places
 
@@ -115,7 +118,7 @@ class DendriteLayers:
         rows = [(p, p.box) for p in proposals if p.box is not None]
         key = tuple((p.id, p.z, box, p.state, p.found, p.id == current) for p, box in rows)
         names = [str(kind) for kind in layer.shape_type]
-        strange = len(names) != len(rows) or any(kind not in _BOX_KINDS for kind in names)
+        strange = len(names) != len(rows) or any(kind not in BOX_KINDS for kind in names)
         if key == self._boxes_key and not strange:
             return
         self._boxes_key = key
@@ -187,49 +190,22 @@ class DendriteLayers:
     def read_boxes(self) -> list[DrawnBox]:
         """Return the boxes of the layer."""
         layer = self._layers.get(BOXES)
-        if layer is None:
-            return []
-        kinds = [str(kind) for kind in layer.shape_type]
-        ids = feature_column(layer, "id", 0)
-        rows = [
-            (data, number)
-            for data, number, kind in zip(layer.data, ids, kinds, strict=True)
-            if kind in _BOX_KINDS
-        ]
-        return read_shapes([d for d, _ in rows], [int(n) for _, n in rows], self.shape)
+        return [] if layer is None else boxes_of(layer, self.shape)
 
     def read_scribbles(self) -> list[list[tuple[float, float]]]:
         """Return the paths (y, x) that were drawn between the boxes."""
         layer = self._layers.get(BOXES)
-        if layer is None:
-            return []
-        kinds = [str(kind) for kind in layer.shape_type]
-        return [
-            [(float(y), float(x)) for _, y, x in data]
-            for data, kind in zip(layer.data, kinds, strict=True)
-            if kind not in _BOX_KINDS
-        ]
+        return [] if layer is None else scribbles_of(layer)
 
     def read_points(self, z: int) -> tuple[Dot, ...]:
         """Return the points in a section; those outside the image are left out."""
         layer = self._layers.get(POINTS)
-        if layer is None:
-            return ()
-        signs = feature_column(layer, "positive", True)
-        return tuple(
-            Dot(float(y), float(x), bool(sign))
-            for (at, y, x), sign in zip(np.asarray(layer.data), signs, strict=True)
-            if round(float(at)) == z and -0.5 <= y < self.shape[1] - 0.5
-            if -0.5 <= x < self.shape[2] - 0.5
-        )
+        return () if layer is None else dots_of(layer, z, self.shape)
 
     def read_mask(self) -> PackedMask | None:
         """Return what is painted in the section drawn; other dendrites are no part of it."""
         layer = self._layers.get(MASK)
-        if layer is None:
-            return None
-        data = np.asarray(layer.data)[0]
-        return PackedMask.of((data != 0) & (data != OTHERS))
+        return None if layer is None else painted_mask(layer)
 
     # tools
 
@@ -271,6 +247,8 @@ class DendriteLayers:
             layer.events.data.connect(self._on_data(name))
         if name == POINTS:
             layer.events.mode.connect(self._draw_sign)
+        if name == BOXES:
+            layer.mouse_drag_callbacks.append(self._on_press)
         self._layers[name] = layer
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active
@@ -288,6 +266,15 @@ class DendriteLayers:
                 self._tell(name)
 
         return changed
+
+    def _on_press(self, layer: Shapes, event: Any) -> Iterator[None]:
+        """Tell of a box that is clicked, with a tool in hand that draws nothing."""
+        if str(layer.mode) not in _LOOKING:
+            return
+        number = box_at(layer, event)
+        yield
+        if event.type == "mouse_release" and number:
+            self.picked(number)
 
     def _tell(self, name: str) -> None:
         if not self._quiet:

@@ -22,6 +22,7 @@ from napari_neuropil.plugin.dendrites.project_link import ProjectLink
 from napari_neuropil.plugin.dendrites.prompt_box import PromptBox
 from napari_neuropil.plugin.dendrites.proposals_box import ProposalsBox
 from napari_neuropil.plugin.dendrites.source_box import SourceBox
+from napari_neuropil.plugin.dendrites.tune_box import TuneBox
 
 _WIDTH: Final = 370
 _HEIGHT: Final = 680
@@ -47,6 +48,7 @@ class DendritesWidget(QWidget):
         self.proposals = ProposalsBox(self.refiner)
         self.follow = FollowBox(self.refiner)
         self.commit = CommitBox(self.refiner, self.project)
+        self.tune = TuneBox(self.refiner, self.project)
         self.progress = ProgressRow(self.refiner)
         self.tabs = QTabWidget()
         self.message = text_line()
@@ -63,12 +65,17 @@ class DendritesWidget(QWidget):
         }
         self._build()
         self.refiner.layers.made = self._on_layer_made
+        self.refiner.layers.picked = self.refiner.pick
         for key, action in self.keys.items():
             shortcut = QShortcut(QKeySequence(key.replace("-", "+")), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
         self.refiner.message.connect(self.show_message)
         self.refiner.link.became_ready.connect(self._on_ready)
+        self.source.changed.connect(self._on_source_changed)
+        self.tune.segmenter_wanted.connect(lambda name: self.source.switch(segmenter=name))
+        self.tune.detector_wanted.connect(lambda name: self.source.switch(detector=name))
+        self._on_source_changed()
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return a size that fits a laptop's screen."""
@@ -85,6 +92,7 @@ class DendritesWidget(QWidget):
             self._open = False
             self.source.stop_listening()
             self.tools.stop_listening()
+            self.tune.stop()
             self.refiner.close()
 
     def show_message(self, text: str, error: bool = False) -> None:
@@ -105,6 +113,7 @@ class DendritesWidget(QWidget):
         parts.addWidget(self.commit)
         self.tabs.addTab(self.proposals, "Proposals")
         self.tabs.addTab(dendrite, "Dendrite")
+        self.tabs.addTab(self.tune, "Fine-tune")
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.progress)
         layout.addWidget(self.message)
@@ -113,6 +122,9 @@ class DendritesWidget(QWidget):
 
     def _on_ready(self, _ready: object) -> None:
         self.tools.take("box")
+
+    def _on_source_changed(self) -> None:
+        self.tune.show_source(self.source.choice, *self.source.models)
 
     def _on_layer_made(self, layer: Any) -> None:
         layer.events.mode.connect(self.tools.show_tool)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
 
 PRIMARY: Final = """
 QPushButton { font-weight: bold; padding: 6px; background-color: #2979c9; color: white; }
@@ -24,6 +24,14 @@ def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
     made = QPushButton(text)
     made.setToolTip(tip)
     made.clicked.connect(lambda _checked=False: clicked())
+    return made
+
+
+def combo(tip: str) -> QComboBox:
+    """Return an empty menu that long entries do not make wider than the dock."""
+    made = QComboBox()
+    made.setToolTip(tip)
+    made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return made
 
 

@@ -34,6 +34,7 @@ from napari_neuropil.workflows.prompting.messages import (
 
 if TYPE_CHECKING:
     from napari_neuropil.plugin.dendrites.image_choice import ImageChoice
+    from napari_neuropil.plugin.dendrites.records import Target
     from napari_neuropil.prompts.packed_mask import PackedMask
 
 _LOOK_MS: Final = 150
@@ -205,9 +206,11 @@ class RefiningState(QObject):
         return True
 
     def _ask(self) -> None:
-        if self.link.ready is None:
-            return
-        wish = self.desk.wish(self.work, self.work.target_at(self.z))
+        self.ask_for(self.work.target_at(self.z))
+
+    def ask_for(self, target: Target | None) -> None:
+        """Ask for a mask, if it is wanted and somebody is there to answer."""
+        wish = None if self.link.ready is None else self.desk.wish(self.work, target)
         if wish is not None:
             self.link.send(wish)
 

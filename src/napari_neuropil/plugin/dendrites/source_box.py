@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from qtpy.QtCore import QStandardPaths, Qt
+from qtpy.QtCore import QStandardPaths, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QLineEdit, QWidget
 
 from napari_neuropil.errors import NeuropilError
@@ -17,7 +17,7 @@ from napari_neuropil.plugin.dendrites.image_choice import (
     image_choices,
     worker_words,
 )
-from napari_neuropil.plugin.dendrites.panel_parts import PRIMARY, button, row
+from napari_neuropil.plugin.dendrites.panel_parts import PRIMARY, button, combo, row
 from napari_neuropil.plugin.dendrites.segmenter_choice import (
     WITHOUT_NETWORK,
     ModelChoice,
@@ -39,7 +39,14 @@ class SourceBox(QWidget):
         Gets the worker.
     parent : QWidget, optional
         The owner.
+
+    Signals
+    -------
+    changed : no argument
+        Read `choice` and `models`.
     """
+
+    changed = Signal()
 
     def __init__(self, controller: DendriteController, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,9 +54,9 @@ class SourceBox(QWidget):
         self._viewer = controller.viewer
         self._choices: list[ImageChoice] = []
         self._preparing: BackgroundCall | None = None
-        self.image = _combo("The image to work on, or a project: then masks become its segments.")
-        self.segmenter = _combo("Turns boxes and points into masks.")
-        self.detector = _combo("Finds boxes by itself. Boxes drawn by hand need none.")
+        self.image = combo("The image to work on, or a project: then masks become its segments.")
+        self.segmenter = combo("Turns boxes and points into masks.")
+        self.detector = combo("Finds boxes by itself. Boxes drawn by hand need none.")
         self.edges = QLineEdit()
         self.edges.setPlaceholderText("z, y, x in nm, for example 29, 6, 6")
         self.edges.setToolTip("Voxel size in nm, z first: the file does not say it.")
@@ -63,8 +70,9 @@ class SourceBox(QWidget):
         self._build()
         _fill(self.segmenter, segmenter_choices())
         _fill(self.detector, detector_choices())
-        for combo in (self.segmenter, self.detector):
-            combo.activated.connect(lambda index, c=combo: self._on_model_chosen(c, index))
+        for menu in (self.segmenter, self.detector):
+            menu.activated.connect(lambda index, c=menu: self._on_model_chosen(c, index))
+            menu.currentIndexChanged.connect(lambda _index: self.changed.emit())
         self.image.currentIndexChanged.connect(self._show)
         self._emitters = (self._viewer.layers.events.inserted, self._viewer.layers.events.removed)
         for emitter in self._emitters:
@@ -83,6 +91,11 @@ class SourceBox(QWidget):
         index = self.image.currentData()
         return self._choices[index] if index is not None else None
 
+    @property
+    def models(self) -> tuple[str, str]:
+        """Names or files of the segmenter and the detector that are chosen; empty: none."""
+        return str(self.segmenter.currentData() or ""), str(self.detector.currentData() or "")
+
     def choose(self, place: str) -> None:
         """Choose the image or project at a path."""
         for number, choice in enumerate(self._choices):
@@ -93,13 +106,28 @@ class SourceBox(QWidget):
         """Choose a segmenter by name or file."""
         _choose(self.segmenter, name)
 
+    def switch(self, *, segmenter: str | None = None, detector: str | None = None) -> None:
+        """Choose other models, and begin again with them where a worker runs.
+
+        Boxes and masks stay.
+        """
+        for menu, name in ((self.segmenter, segmenter), (self.detector, detector)):
+            if name is not None:
+                _choose(menu, name)
+        link = self._controller.link
+        if link.running and link.choice is not None:
+            self.choose(link.choice.place)
+            # At once: the old one must not answer what is asked of the new one.
+            link.drop()
+            link.changed.emit()
+            self.start()
+
     def start(self) -> None:
         """Start the worker on what is chosen."""
         choice = self.choice
         if choice is None or self._preparing is not None:
             return
-        segmenter = str(self.segmenter.currentData())
-        detector = str(self.detector.currentData() or "")
+        segmenter, detector = self.models
         try:
             size = _size(self.edges.text()) if self.edges.isVisibleTo(self) else None
         except NeuropilError as error:
@@ -170,6 +198,7 @@ class SourceBox(QWidget):
         self.start_button.setText(text)
         self.start_button.setStyleSheet("" if link.running else PRIMARY)
         self.stop_button.setEnabled(link.running)
+        self.changed.emit()
 
     def _stop(self) -> None:
         self._controller.link.stop()
@@ -183,15 +212,15 @@ class SourceBox(QWidget):
         self._controller.message.emit(error_text(facts), True)
         self._show()
 
-    def _on_model_chosen(self, combo: QComboBox, index: int) -> None:
-        if combo.itemData(index) != _FILE:
+    def _on_model_chosen(self, menu: QComboBox, index: int) -> None:
+        if menu.itemData(index) != _FILE:
             return
         path, _ = QFileDialog.getOpenFileName(
             self, "Checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
         )
-        combo.setCurrentIndex(0)
+        menu.setCurrentIndex(0)
         if path:
-            _choose(combo, path)
+            _choose(menu, path)
 
 
 def embedding_folder() -> Path:
@@ -200,35 +229,28 @@ def embedding_folder() -> Path:
     return Path(QStandardPaths.writableLocation(place)) / "napari-neuropil" / "image-embeddings"
 
 
-def _combo(tip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(tip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return combo
-
-
-def _fill(combo: QComboBox, choices: list[ModelChoice]) -> None:
+def _fill(menu: QComboBox, choices: list[ModelChoice]) -> None:
     for number, choice in enumerate(choices):
-        combo.addItem(choice.title, choice.name)
-        _explain(combo, number, choice.missing, "")
-    combo.addItem("From a file ...", _FILE)
+        menu.addItem(choice.title, choice.name)
+        _explain(menu, number, choice.missing, "")
+    menu.addItem("From a file ...", _FILE)
 
 
-def _explain(combo: QComboBox, number: int, missing: str, tip: str) -> None:
+def _explain(menu: QComboBox, number: int, missing: str, tip: str) -> None:
     """Grey a line that cannot be chosen, with the reason as its tooltip."""
-    combo.setItemData(number, missing or tip, Qt.ItemDataRole.ToolTipRole)
+    menu.setItemData(number, missing or tip, Qt.ItemDataRole.ToolTipRole)
     if missing:
-        model: Any = combo.model()
+        model: Any = menu.model()
         model.item(number).setEnabled(False)
 
 
-def _choose(combo: QComboBox, name: str) -> None:
-    at = combo.findData(name)
+def _choose(menu: QComboBox, name: str) -> None:
+    at = menu.findData(name)
     if at < 0:
-        at = combo.count() - 1
-        combo.insertItem(at, Path(name).name, name)
-        combo.setItemData(at, name, Qt.ItemDataRole.ToolTipRole)
-    combo.setCurrentIndex(at)
+        at = menu.count() - 1
+        menu.insertItem(at, Path(name).name, name)
+        menu.setItemData(at, name, Qt.ItemDataRole.ToolTipRole)
+    menu.setCurrentIndex(at)
 
 
 def _size(text: str) -> VoxelSize:
