@@ -106,7 +106,7 @@ def test_a_stop_keeps_the_state(
     state = tmp_path / "t.run" / "state.pt"
 
     def stop() -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not state.exists() and time.monotonic() < until:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)

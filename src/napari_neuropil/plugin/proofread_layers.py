@@ -163,10 +163,7 @@ class ProofreadLayers:
         self._viewer.scene.camera.center = world
 
     def enter_view(self) -> None:
-        """Go to the middle section where the one that is shown lies outside the segments.
-
-        A project may cover a part of its image only, and napari begins in the image's middle.
-        """
+        """Go to the middle section of a project that does not reach the one that is shown."""
         if self.segments is None:
             return
         axes = tuple(self._viewer.dims.not_displayed)
