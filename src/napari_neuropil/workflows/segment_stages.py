@@ -9,6 +9,7 @@ not depend on the blocks at all.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -350,7 +351,8 @@ class StagedRun:
         return ProjectInfo.model_validate(
             {
                 "state": state,
-                "image_source": str(self.plan.request.image),
+                # Read from the project's folder later, wherever that is opened from.
+                "image_source": os.path.abspath(self.plan.request.image),  # noqa: PTH100 - file.h5/x
                 "image_shape": self.plan.shape,
                 "voxel_size": self.plan.voxel_size,
                 "translation": self._translation(),
