@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from napari_neuropil.geometry import Roi
+from napari_neuropil.geometry import Roi, Shape
 from napari_neuropil.inference.predict import TilingPlan
-from napari_neuropil.inference.windows import WindowPredictor, window_of
+from napari_neuropil.inference.windows import WindowPredictor, even_windows, window_of
 
 
 def test_windows_lie_around_their_blocks_and_inside_the_volume() -> None:
@@ -20,6 +24,54 @@ def test_windows_lie_around_their_blocks_and_inside_the_volume() -> None:
     )
     with pytest.raises(ValueError, match="does not fit"):
         window_of(Roi((0, 0, 0), (18, 9, 9)), shape, window)
+
+
+@pytest.mark.parametrize(
+    ("grid", "asked", "overlap", "window", "block"),
+    [
+        # Small enough for one window, and up to a quarter deeper than one.
+        ((5, 30, 40), (16, 160, 160), 0.2, (5, 30, 40), (5, 30, 40)),
+        ((20, 160, 100), (16, 160, 160), 0.2, (20, 160, 100), (20, 160, 100)),
+        # Deeper: two. In plane no window grows.
+        ((21, 170, 100), (16, 160, 160), 0.2, (16, 160, 100), (11, 85, 100)),
+        # 50 = 4 windows of 16 that share 4 at least, on average; 13 + 13 + 13 + 11.
+        ((50, 520, 520), (16, 160, 160), 0.2, (16, 160, 160), (13, 130, 130)),
+        # As published: one plane is shared.
+        ((33, 513, 257), (17, 257, 257), 0.0, (17, 257, 257), (17, 257, 257)),
+        ((4, 66, 3), (1, 33, 2), 0.5, (1, 33, 2), (1, 17, 2)),
+    ],
+)
+def test_as_few_windows_as_cover_the_volume(
+    grid: Shape, asked: Shape, overlap: float, window: Shape, block: Shape
+) -> None:
+    assert even_windows(grid, asked, overlap) == (window, block)
+
+
+@given(
+    st.tuples(*[st.integers(1, 90)] * 3),
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.floats(0, 0.9),
+)
+def test_windows_of_neighbouring_blocks_share_planes(
+    grid: Shape, asked: Shape, overlap: float
+) -> None:
+    window, block = even_windows(grid, asked, overlap)
+    for axis, (n, w, b) in enumerate(zip(grid, window, block, strict=True)):
+        assert b <= w <= n
+        along = [
+            window_of(_line(axis, start, min(start + b, n)), _line(axis, 0, n).stop, window)
+            for start in range(0, n, b)
+        ]
+        wished = max(1, w - max(1, int(w * (1 - overlap))))
+        for before, after in pairwise(along):
+            shared = before.stop[axis] - after.start[axis]
+            assert shared >= min(wished / 2, w - 1)
+
+
+def _line(axis: int, start: int, stop: int) -> Roi:
+    starts, stops = [0, 0, 0], [1, 1, 1]
+    starts[axis], stops[axis] = start, stop
+    return Roi((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))
 
 
 class _Counting(nn.Module):

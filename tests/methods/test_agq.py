@@ -7,7 +7,6 @@ import pytest
 
 from napari_neuropil.methods.agq import (
     AgqSettings,
-    block_shape_of,
     edge_affinities,
     fragments_of,
     segments_of,
@@ -92,17 +91,3 @@ def test_blocks_are_joined_as_published() -> None:
     cut = Cut(np.array([0, 0, 0, 1, 1]))
     found = segments_of(rag, 4, AgqSettings(assembly="affinity"), cut)
     assert found.tolist() == [0, 1, 2, 1, 4]
-
-
-@pytest.mark.parametrize(
-    ("window", "overlap", "block"),
-    [
-        ((17, 257, 257), 0.0, (16, 256, 256)),
-        ((20, 160, 160), 0.2, (16, 128, 128)),
-        ((1, 33, 2), 0.5, (1, 16, 1)),
-    ],
-)
-def test_windows_share_at_least_a_plane(
-    window: tuple[int, int, int], overlap: float, block: tuple[int, int, int]
-) -> None:
-    assert block_shape_of(window, AgqSettings(overlap=overlap)) == block

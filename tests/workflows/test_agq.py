@@ -65,8 +65,8 @@ def _stored(project: Project) -> np.ndarray[Any, Any]:
 
 def test_a_project_comes_out(wish: dict[str, Any]) -> None:
     plan = plan_segmentation(SegmentRequest(**wish))
-    assert plan.block_shape == (5, 32, 26)
-    assert plan.tiles == plan.blocks == 2 * 3 * 3
+    assert plan.block_shape == (5, 35, 27)
+    assert plan.tiles == plan.blocks == 2 * 2 * 2
     project = segment(SegmentRequest(**wish))
     assert _stored(project).shape == (8, 10, 70, 54)
     fragments = np.asarray(project.fragments.array[:, :, :])
@@ -82,7 +82,7 @@ def test_each_block_has_the_labels_of_its_window(
     with h5py.File(small_image) as file:
         image = file["image"][:].astype(np.float32) / 255
     network, _ = load_checkpoint(agq_checkpoint, "agq")
-    block = Roi((5, 32, 26), (10, 64, 52))
+    block = Roi((5, 35, 27), (10, 70, 54))
     window = window_of(block, image.shape, (7, 41, 33))
     with torch.inference_mode():
         affinities, _, labels, *_ = QueryMap(network)(

@@ -7,6 +7,7 @@ the voxels they share is kept apart and joins the pieces later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +20,48 @@ from napari_neuropil.inference.predict import Predictor
 
 _SMALLEST_PASS: Final = 33
 """Pixels along y and x; smaller windows are mirrored beyond their end."""
+
+
+_DEEPER: Final = 1.25
+"""A volume up to this much deeper than a window is seen by one window rather than by two that share
+most of their sections. Memory grows as much."""
+
+
+def even_windows(grid_shape: Shape, window_shape: Shape, overlap: float) -> tuple[Shape, Shape]:
+    """Return window and block for a volume: as few windows as cover it, evenly spread.
+
+    A window at the rim of the volume needs no overlap there, so blocks that are all as long as an
+    inner one can waste a whole row of windows: 50 sections by windows of 16 that share 4 take 4
+    windows, not 5.
+
+    Parameters
+    ----------
+    grid_shape : Shape
+        The volume's, on the grid of the network.
+    window_shape : Shape
+        Voxels that one pass is meant for.
+    overlap : float
+        Share of a window, from 0 to below 1, that its neighbour sees too. At least one plane is
+        shared, as in the published blocks; evenly spread windows may share down to half of it.
+
+    Returns
+    -------
+    tuple of Shape
+        The window, which never exceeds the volume and along z may be longer than asked for; the
+        block that one window answers for.
+    """
+    depth = grid_shape[0] if grid_shape[0] <= _DEEPER * window_shape[0] else window_shape[0]
+    windows, blocks = [], []
+    for length, size in zip(grid_shape, (depth, *window_shape[1:]), strict=True):
+        window = min(length, size)
+        stride = max(1, min(window - 1, math.floor(window * (1 - overlap))))
+        shared = window - stride
+        count = max(1, math.ceil((length - shared) / stride))
+        block = math.ceil(length / count)
+        windows.append(window)
+        # Two windows end at the rim and share enough; those between others share window - block.
+        blocks.append(block if count <= 2 else min(block, window - (shared + 1) // 2))
+    return (windows[0], windows[1], windows[2]), (blocks[0], blocks[1], blocks[2])
 
 
 def window_of(roi: Roi, shape: Sequence[int], window_shape: Shape) -> Roi:

@@ -39,8 +39,8 @@ class MethodEntry:
         Outermost voxels of a tile that the network cannot answer for.
     windows : bool
         Whether each block is one pass of the network, whose labels mean nothing elsewhere, rather
-        than many tiles that are blended. Then the module has `block_shape_of` and
-        `label_channel` too, and `block_shape` does not count.
+        than many tiles that are blended. Then the module has `label_channel` too, and
+        `inference.windows` chooses the blocks instead of `block_shape`.
     """
 
     name: str

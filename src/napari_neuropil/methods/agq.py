@@ -13,7 +13,6 @@ are filled from the nearest fragment of their section. Imports no torch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgqSettings",
-    "block_shape_of",
     "channel_names",
     "edge_affinities",
     "fragment_halo",
@@ -137,20 +135,6 @@ def settle(settings: AgqSettings, working: VoxelSize) -> AgqSettings:
 def view_count(settings: AgqSettings) -> int:
     """Return from how many sides the network looks: labels of two sides cannot be compared."""
     return 1
-
-
-def block_shape_of(window_shape: Shape, settings: AgqSettings) -> Shape:
-    """Return the block that one window answers for.
-
-    Parameters
-    ----------
-    window_shape : Shape
-        One pass of the network.
-    settings : AgqSettings
-        The overlap; at least one plane is shared, as in the published blocks.
-    """
-    z, y, x = (max(1, min(n - 1, math.floor(n * (1 - settings.overlap)))) for n in window_shape)
-    return z, y, x
 
 
 def predictor_of(network: nn.Module, settings: AgqSettings) -> nn.Module:

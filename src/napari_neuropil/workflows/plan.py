@@ -126,7 +126,8 @@ def resolve(request: SegmentRequest) -> Resolved:
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     tiling = replace(tiling, views=views, margin=method.margin)
-    block_shape = _block_shape(request, method, tiling, settings)
+    tile, block_shape = _tile_and_block(request, method, tiling.tile_shape, grid_shape, overlap)
+    tiling = replace(tiling, tile_shape=tile)
     channels = len(method.module.kept_channels(spec.offsets, settings))
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
     passes, computed = 0, 0
@@ -210,19 +211,20 @@ def _open_image(request: SegmentRequest) -> tuple[Volume, Roi, VoxelSize]:
     return volume, roi, volume.voxel_size
 
 
-def _block_shape(
-    request: SegmentRequest, method: MethodEntry, tiling: TilingPlan, settings: MethodSettings
-) -> Shape:
+def _tile_and_block(
+    request: SegmentRequest, method: MethodEntry, tile: Shape, grid_shape: Shape, overlap: float
+) -> tuple[Shape, Shape]:
     if not method.windows:
-        return request.block_shape or method.block_shape
+        return tile, request.block_shape or method.block_shape
     if request.block_shape is not None:
         raise SettingsError(
             f"Blocks of {request.block_shape} for {method.name}.",
-            f"none: a block is one window of the network, {tiling.tile_shape} voxels",
+            f"none: a block is one window of the network, {tile} voxels",
             "leave --block-shape out; --overlap sets how far windows reach into each other.",
         )
-    shape: Shape = method.module.block_shape_of(tiling.tile_shape, settings)
-    return shape
+    from napari_neuropil.inference.windows import even_windows
+
+    return even_windows(grid_shape, tile, overlap)
 
 
 def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> MethodSettings:
