@@ -200,6 +200,16 @@ def test_the_table_follows_the_layer() -> None:
     assert moved.proposals[2] is work.proposals[2]
 
 
+def test_a_new_box_that_is_read_twice_before_it_is_drawn_again_is_one_row() -> None:
+    work = Work().detected(0, [BOX], [0.9])
+    layer = [DrawnBox(1, 0, BOX), DrawnBox(0, 0, OTHER)]
+    once = apply_boxes(work, layer, (1,))
+    assert list(once.proposals) == [1, 2]
+    assert apply_boxes(once, layer, (1,)) is once
+    # Drawn again, a copy that lies on it is another box.
+    assert list(apply_boxes(once, [*layer, DrawnBox(2, 0, OTHER)], (1, 2)).proposals) == [1, 2, 3]
+
+
 def test_of_very_many_boxes_those_of_the_section_are_drawn() -> None:
     work = Work()
     for z in range(2):

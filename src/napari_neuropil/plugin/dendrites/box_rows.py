@@ -7,7 +7,7 @@ y1 - 0.5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -97,8 +97,9 @@ def apply_boxes(work: Work, drawn: Iterable[DrawnBox], shown: Iterable[int]) -> 
     shown : iterable of int
         The proposals that it held: one that is missing now was deleted.
     """
-    rows = list(drawn)
-    gone = set(shown) - {row.id for row in rows}
+    held = set(shown)
+    rows = [_recognised(row, work, held) for row in drawn]
+    gone = held - {row.id for row in rows}
     if gone & set(work.proposals):
         work = work.without(gone)
     for row in rows:
@@ -111,6 +112,16 @@ def apply_boxes(work: Work, drawn: Iterable[DrawnBox], shown: Iterable[int]) -> 
         ):
             work = work.with_box(row.id, row.z, row.box)
     return work
+
+
+def _recognised(row: DrawnBox, work: Work, held: set[int]) -> DrawnBox:
+    """Give a box that was read already, but not drawn again since, the number of its proposal."""
+    if row.id:
+        return row
+    for known in work.proposals.values():
+        if known.id not in held and known.z == row.z and known.box == row.box:
+            return replace(row, id=known.id)
+    return row
 
 
 def box_label(proposal: Proposal) -> str:
