@@ -29,7 +29,7 @@ from napari_neuropil.project.fragment_table import fragment_table, measure_fragm
 from napari_neuropil.proofreading import ProofreadingSession
 from napari_neuropil.segmentation.bridging import grow_fragments
 from napari_neuropil.segmentation.rag import build_rag
-from napari_neuropil.volumes import write_volume
+from napari_neuropil.volumes import open_volume, write_volume
 from napari_neuropil.workflows import import_labels as module
 from napari_neuropil.workflows.import_inputs import ImportRequest
 from napari_neuropil.workflows.import_labels import import_labels
@@ -188,6 +188,15 @@ def test_affinities_are_kept_for_splitting(tmp_path: Path) -> None:
         )
     )
     np.testing.assert_allclose(again.rag.score, expected.score, atol=0.003)
+
+
+def test_the_image_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "image.h5", (29 * cells()).astype(np.uint8), "image")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    project = import_labels(wish(tmp_path, image="image.h5/image"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_volume(project.path / project.info.image_source).shape == SHAPE
 
 
 def test_scores_of_dark_contacts_are_low(tmp_path: Path) -> None:

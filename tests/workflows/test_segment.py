@@ -22,6 +22,7 @@ from napari_neuropil.errors import (
 )
 from napari_neuropil.project import Project
 from napari_neuropil.project.affinities import AffinityStore
+from napari_neuropil.volumes import open_volume
 from napari_neuropil.workflows.evaluate import evaluate_files
 from napari_neuropil.workflows.export import export_segmentation
 from napari_neuropil.workflows.plan import plan_segmentation
@@ -72,6 +73,15 @@ def test_project_holds_what_it_promises(wish: dict[str, Any]) -> None:
     assert {p.stage for p in heard} == stages
     assert (project.path / "fragments.npz").is_file()
     assert all(0 <= p.done <= p.total for p in heard)
+
+
+def test_a_project_finds_its_image_from_anywhere(
+    wish: dict[str, Any], small_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_image.parent)
+    project = _segment(wish, image=f"{small_image.name}/image")
+    monkeypatch.chdir(tmp_path)
+    assert open_volume(project.path / project.info.image_source).shape == (10, 70, 54)
 
 
 def test_blocks_change_neither_affinities_nor_coverage(

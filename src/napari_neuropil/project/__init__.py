@@ -1,6 +1,6 @@
 """The project folder."""
 
-from napari_neuropil.project.info import PROJECT_FORMAT, ProjectInfo
+from napari_neuropil.project.info import PROJECT_FORMAT, ProjectInfo, lasting_source
 from napari_neuropil.project.project import Project, read_info, write_graph, write_info
 from napari_neuropil.project.segments import SegmentArray
 
@@ -9,6 +9,7 @@ __all__ = [
     "Project",
     "ProjectInfo",
     "SegmentArray",
+    "lasting_source",
     "read_info",
     "write_graph",
     "write_info",

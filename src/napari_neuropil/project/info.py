@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,11 @@ from napari_neuropil.geometry import Shape, VoxelSize
 
 PROJECT_FORMAT: Final = 1
 """Rises whenever an older program could no longer read a project."""
+
+
+def lasting_source(source: str) -> str:
+    """Return a path that opens an image from wherever a project is opened later."""
+    return os.path.abspath(os.path.expanduser(source))  # noqa: PTH100, PTH111 - file.h5/dataset
 
 
 class ProjectInfo(BaseModel):

@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 from napari_neuropil.blockwise import Block, split_blocks
 from napari_neuropil.errors import CancelledError, OutputError, VolumeFormatError
 from napari_neuropil.geometry import Roi
-from napari_neuropil.project import Project, ProjectInfo, read_info, write_graph, write_info
+from napari_neuropil.project import (
+    Project,
+    ProjectInfo,
+    lasting_source,
+    read_info,
+    write_graph,
+    write_info,
+)
 from napari_neuropil.project.fragment_table import TableBuilder, whole_chunks, write_table
 from napari_neuropil.segmentation.bridging import grow_fragments, reach_halo
 from napari_neuropil.segmentation.connected_pieces import PieceJoiner, label_pieces
@@ -249,7 +256,7 @@ class _Run:
         return ProjectInfo.model_validate(
             {
                 "state": "finished",
-                "image_source": "" if image is None else image.source,
+                "image_source": "" if image is None else lasting_source(image.source),
                 "image_shape": None if image is None else image.shape,
                 "voxel_size": tuple(voxel_size),
                 "translation": self.inputs.translation,

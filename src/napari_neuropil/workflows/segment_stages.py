@@ -9,7 +9,6 @@ not depend on the blocks at all.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange
 from napari_neuropil.inference.grids import pool_mean, repeat_voxels, unpooled_roi
 from napari_neuropil.methods.cut import Cut
-from napari_neuropil.project import ProjectInfo, read_info, write_graph, write_info
+from napari_neuropil.project import ProjectInfo, lasting_source, read_info, write_graph, write_info
 from napari_neuropil.project.affinities import AffinityStore
 from napari_neuropil.project.project import read_rag, write_rag
 from napari_neuropil.segmentation.lookup import relabel_compact
@@ -351,8 +350,7 @@ class StagedRun:
         return ProjectInfo.model_validate(
             {
                 "state": state,
-                # Read from the project's folder later, wherever that is opened from.
-                "image_source": os.path.abspath(self.plan.request.image),  # noqa: PTH100 - file.h5/x
+                "image_source": lasting_source(self.plan.request.image),
                 "image_shape": self.plan.shape,
                 "voxel_size": self.plan.voxel_size,
                 "translation": self._translation(),
