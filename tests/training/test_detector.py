@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,6 +200,19 @@ def test_rotations_end_with_the_mosaics() -> None:
     trainer.epoch = 7
     detector_process._close_rotations(trainer)
     assert trainer.args.degrees == 0
+
+
+@needs_ultralytics
+def test_a_slow_validation_misses_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nms = _ultralytics.import_part("ultralytics.utils.nms", tmp_path)
+    monkeypatch.setattr(nms, "non_max_suppression", nms.non_max_suppression)  # put back at the end
+    ticks = itertools.count(step=60)  # a minute between two looks at the clock
+    monkeypatch.setattr(nms, "time", SimpleNamespace(time=lambda: next(ticks)))
+    # One box in each of three images: middle, size, confidence.
+    found = torch.tensor([20.0, 20.0, 8.0, 8.0, 0.9])[None, :, None].repeat(3, 1, 1)
+    assert [len(boxes) for boxes in nms.non_max_suppression(found)] == [1, 0, 0]
+    detector_process._be_patient(nms)
+    assert [len(boxes) for boxes in nms.non_max_suppression(found)] == [1, 1, 1]
 
 
 def test_the_shipped_recipe_is_whole() -> None:
