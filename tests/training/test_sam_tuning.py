@@ -269,6 +269,20 @@ def test_examples_are_repeatable_and_encoded_ones_stay_as_they_are(
         np.testing.assert_allclose(patch.features["image"], fresh.detach(), atol=2e-3, rtol=2e-3)
 
 
+def test_encoded_tiles_are_shown_through_windows(tiny_sam: Any, draw_discs: Discs) -> None:
+    objects = find_objects(np.pad(draw_discs(1)[1], ((0, 64), (0, 64))), 0, range(1, 5))
+    section = np.pad(draw_discs(1)[0], ((0, 64), (0, 64)))
+    (tile,) = cut_tiles(objects, lambda _z: section, 128)
+    encoded = encode_tile(tiny_sam.eval(), tile, _CPU)
+    patch = TuningSampler([encoded], _settings("decoder"), window=64).draw(0)
+    assert patch.image.shape == (64, 64)
+    assert patch.features is not None
+    assert encoded.features is not None
+    for name, whole in encoded.features.items():
+        assert patch.features[name].shape == (len(whole), whole.shape[1] // 2, whole.shape[2] // 2)
+    assert patch.count == int((np.unique(patch.objects) > 0).sum()) > 0
+
+
 class _Answers:
     """A segmenter that knows the labels, and fills boxes."""
 

@@ -27,13 +27,12 @@ from napari_neuropil.training.augmentation import (
     flip_and_turn,
 )
 from napari_neuropil.training.learning_part import LearningPart, tuned_state
+from napari_neuropil.training.sam_crop import Features, choose_crop, cut_features, cut_parts
 from napari_neuropil.training.sam_loss import SamLossSettings, sam_patch_loss
 from napari_neuropil.training.sam_patches import SamPatch, SamPatchSettings, choose_objects
 from napari_neuropil.training.sam_view import section_input
 from napari_neuropil.training.section_objects import SectionObject, paint_objects
 from napari_neuropil.training.trainer import OptimiserSettings, train
-
-Features = Mapping[str, NDArray[np.float16]]
 
 
 class TuningSettings(BaseModel):
@@ -49,6 +48,12 @@ class TuningSettings(BaseModel):
     augmentation: AugmentationSettings = AugmentationSettings(damage=0, occlude=0)
     optimiser: OptimiserSettings = OptimiserSettings(
         steps=200, learning_rate=1e-4, warm_up=10, average=0.95, save_every=20, validate_every=20
+    )
+    window: int = Field(
+        256,
+        ge=64,
+        description="Pixels of a section that one example shows, where sections are encoded once "
+        "and the network takes any size.",
     )
     seed: int = Field(0, ge=0, description="Of everything random.")
 
@@ -134,11 +139,16 @@ class TuningSampler:
         One with more objects is drawn more often. Those that are encoded are not augmented.
     settings : TuningSettings
         Prompts, augmentation, seed.
+    window : int, optional
+        Encoded tiles are shown through a window of so many pixels; None shows them whole.
     """
 
-    def __init__(self, tiles: Sequence[TuningTile], settings: TuningSettings) -> None:
+    def __init__(
+        self, tiles: Sequence[TuningTile], settings: TuningSettings, window: int | None = None
+    ) -> None:
         self.tiles = tuple(tiles)
         self.settings = settings
+        self.window = window
         most = settings.prompts.objects
         counts = [min(int(tile.parts.max()), most) for tile in tiles]
         weights = np.array([n * tile.weight for n, tile in zip(counts, tiles, strict=True)], float)
@@ -153,7 +163,14 @@ class TuningSampler:
             turned, labels = flip_and_turn(image[None], parts[None].astype(np.uint32), rng)
             image = damage_image(turned, self.settings.augmentation, rng)[0]
             parts = labels[0].astype(np.int64)
-        return choose_objects(image, parts, self.settings.prompts, rng, tile.features)
+            return choose_objects(image, parts, self.settings.prompts, rng)
+        if self.window is None:
+            return choose_objects(image, parts, self.settings.prompts, rng, tile.features)
+        crop = choose_crop(parts, self.window, rng)
+        features = cut_features(tile.features, crop, image.shape)
+        return choose_objects(
+            image[crop], cut_parts(parts, crop), self.settings.prompts, rng, features
+        )
 
 
 def tune_network(
@@ -203,7 +220,8 @@ def tune_network(
     weights = train(
         part,
         partial(sam_patch_loss, settings=settings.loss),
-        TuningSampler(training, settings),
+        # A network that takes one size only has no use for a part of what it made of a section.
+        TuningSampler(training, settings, None if network.enlarges else settings.window),
         validation_patches(held_out, settings),
         settings.optimiser,
         folder,

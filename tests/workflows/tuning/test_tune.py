@@ -62,7 +62,7 @@ def test_a_better_network_is_written(request_for: Make, base: Path, discs: Any) 
     assert found.objects == 12
 
     curve = [item for item in told if item.stage == "held-out"]
-    assert [item.done for item in curve] == list(range(3, 31, 3))
+    assert [item.done for item in curve] == list(range(6, 31, 6))
     assert curve[-1].values["held_out"] > curve[0].values["held_out"]
     assert {"mask", "pixels", "score"} < set(curve[0].values)
     assert len([item for item in told if item.stage == "train"]) == 30
@@ -131,7 +131,7 @@ def test_what_was_stopped_goes_on(
     assert plans[0].done_steps == 5
     assert [item.done for item in told if item.stage == "train"] == [6, 7, 8]
     # The curve is told from its beginning, each point once.
-    assert [item.done for item in told if item.stage == "held-out"] == list(range(1, 9))
+    assert [item.done for item in told if item.stage == "held-out"] == [2, 4, 6, 8]
     assert found.steps == 8
     first, second = (load_tuned(Path(r.out))[0] for r in (whole, request))
     for name, tensor in first.items():
@@ -150,7 +150,7 @@ def test_a_folder_of_another_run_is_not_mixed_up(request_for: Make) -> None:
     tune(other.model_copy(update={"overwrite": True}))
     assert plan_tuning(other).done_steps == 2
     with (folder / "log.csv").open() as file:
-        assert len(list(csv.reader(file))) == 3
+        assert [row[0] for row in csv.reader(file)] == ["step", "2"]
 
 
 def test_time_ends_a_run_at_a_whole_state(

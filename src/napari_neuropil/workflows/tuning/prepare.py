@@ -164,7 +164,8 @@ def _settings(request: TuneRequest) -> TuningSettings:
             warm_up=min(10, request.steps // 10),
             average=0.95,
             save_every=every,
-            validate_every=every,
+            # The curve costs as much as a few steps do.
+            validate_every=2 * every,
         ),
         seed=request.seed,
     )
