@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -27,9 +27,7 @@ def distances(
         Path | None, typer.Option(help="Embedding network; without: the shipped one.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Measure mean-embedding distances of contacts: evidence for merging, kept in the project.
 

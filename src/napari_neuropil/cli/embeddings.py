@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +31,7 @@ def embeddings(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Colour a part of a project by its voxel embeddings: one neuron, one colour.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +29,7 @@ def evaluate_detector(
         typer.Option(help="Score from which a box counts; without: the detector's own."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Measure precision, recall and average precision of a detector on sections it never saw."""
     from napari_neuropil.cli.reporting import reporting

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +44,7 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
         float, typer.Option(min=0, max=1, help="Share of clicks with the wrong sign.")
     ] = 0.0,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Measure masks for true boxes and points, and the clicks until they are good.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_neuropil.cli.options import EventsAsJson
 from napari_neuropil.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def export(  # noqa: PLR0913 - a command's parameters are its options
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Write the segments of a project, with all edits: labels, meshes, skeletons, a table."""
     if out is None and meshes is None and skeletons is None and statistics is None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from napari_neuropil.cli.options import EventsAsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the table."""
@@ -43,9 +45,7 @@ def import_labels(  # noqa: PLR0913 - a command's parameters are its options
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a project that holds no edits.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Make a project of labels from any program, to proofread them."""
     from napari_neuropil.cli.reporting import reporting

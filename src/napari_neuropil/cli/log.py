@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_neuropil.cli.options import EventsAsJson
+
 if TYPE_CHECKING:
     from napari_neuropil.proofreading import ProofreadingSession
 
@@ -48,9 +50,7 @@ def replay(
         Path, typer.Argument(help="What neuropil log PROJECT --json wrote, or another project.")
     ],
     project: Annotated[Path, typer.Argument(help="Project without edits, on the same fragments.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Carry out a log of edits on the raw result; the labels become those of the log's origin."""
     from napari_neuropil.cli.reporting import reporting
@@ -64,9 +64,7 @@ def replay(
 
 def repair(
     project: Annotated[Path, typer.Argument(help="Project folder.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Save the readable edits of a damaged session; the damaged file is kept beside it."""
     from napari_neuropil.cli.reporting import reporting

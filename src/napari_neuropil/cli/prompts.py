@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, PartOfImage, VoxelSizeWish
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +27,8 @@ def prompts(
     project: Annotated[
         Path | None, typer.Option(help="Project of this image: its part, voxel size, grey values.")
     ] = None,
-    voxel_size: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm; wins over the file's.")
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Part of the image, voxels.")
-    ] = None,
+    voxel_size: VoxelSizeWish = None,
+    roi: PartOfImage = None,
     cache_dir: Annotated[
         Path | None,
         typer.Option(help="Folder for image embeddings; without: they are kept in memory."),

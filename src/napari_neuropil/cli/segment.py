@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +77,7 @@ def segment(  # noqa: PLR0913 - a command's parameters are its options
         bool,
         typer.Option("--again", help="Keep what the network said; do the rest anew, see --set."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Segment the neurons of an electron microscopy volume."""
     request = _read_request(

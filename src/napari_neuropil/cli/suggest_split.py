@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +25,7 @@ def suggest_split(
         Path | None, typer.Option(help="Embedding network; without: the shipped one.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Look for two neurons in a segment: seeds for a split where its embeddings fall into two.
 

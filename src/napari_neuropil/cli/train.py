@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
+from napari_neuropil.cli.options import Device, EventsAsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -39,9 +39,7 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads, for a detector; without: all there are."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Train a network on labelled volumes; started again, it goes on where it stopped."""
     from napari_neuropil.cli.reporting import reporting

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-R = TypeVar("R", bound="BaseModel")
+from napari_neuropil.cli.options import Device, EventsAsJson, PartOfImage, Seed, VoxelSizeWish
 
 
 class Part(StrEnum):
@@ -94,16 +89,12 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     smallest: Annotated[
         int, typer.Option(min=1, help="Parts of fewer pixels, as the network sees them, are left.")
     ] = 60,
-    voxel_size: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm; wins over the file's.")
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Part of the image, voxels.")
-    ] = None,
+    voxel_size: VoxelSizeWish = None,
+    roi: PartOfImage = None,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Folder of image embeddings, as of neuropil prompts.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Seed = 0,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT, and a run begun in another way.")
@@ -111,15 +102,14 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what is learned from and what is held out.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Fine-tune the network behind prompts on corrected segments; written only if it is better.
 
     Stopped, it goes on when started again.
     """
     from napari_neuropil.cli.reporting import reporting
+    from napari_neuropil.cli.requests import read_request
     from napari_neuropil.workflows.tuning.requests import TuneRequest
 
     request = read_request(
@@ -151,26 +141,3 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
             steps=outcome.steps,
             seconds=outcome.seconds,
         )
-
-
-def read_request(kind: type[R], voxel_size: str | None, **fields: Any) -> R:
-    """Make a request of a command's words.
-
-    Raises
-    ------
-    SettingsError
-        Naming the first that is wrong.
-    """
-    from pydantic import ValidationError
-
-    from napari_neuropil.errors import SettingsError
-    from napari_neuropil.geometry import VoxelSize
-
-    size = tuple(VoxelSize.parse(voxel_size)) if voxel_size else None
-    try:
-        return kind(voxel_size=size, **fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        found = f" (found {first['input']!r:.60})" if name else ""
-        raise SettingsError(f"{name}: {first['msg']}{found}".removeprefix(": ")) from error

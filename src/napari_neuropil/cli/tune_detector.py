@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_neuropil.cli.options import Device
-from napari_neuropil.cli.tune import read_request
+from napari_neuropil.cli.options import Device, EventsAsJson, PartOfImage, Seed, VoxelSizeWish
 
 
 def register(app: typer.Typer) -> None:
@@ -38,13 +37,9 @@ def tune_detector(  # noqa: PLR0913 - a command's parameters are its options
     smallest_area: Annotated[
         float, typer.Option(min=0, help="Pieces below it, in square µm, get no box.")
     ] = 0.05,
-    voxel_size: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Voxel size in nm; wins over the file's.")
-    ] = None,
-    roi: Annotated[
-        str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Part of the image, voxels.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    voxel_size: VoxelSizeWish = None,
+    roi: PartOfImage = None,
+    seed: Seed = 0,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT, and begin anew.")
@@ -52,15 +47,14 @@ def tune_detector(  # noqa: PLR0913 - a command's parameters are its options
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what is learned from and what is held out.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write events as JSON lines on stdout.")
-    ] = False,
+    as_json: EventsAsJson = False,
 ) -> None:
     """Fine-tune a detector on corrected segments; written only if it is better.
 
     Stopped, it goes on when started again.
     """
     from napari_neuropil.cli.reporting import reporting
+    from napari_neuropil.cli.requests import read_request
     from napari_neuropil.workflows.tuning.detector_requests import DetectorTuneRequest
 
     request = read_request(

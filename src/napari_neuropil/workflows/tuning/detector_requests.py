@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from napari_neuropil.workflows.tuning.corrected_source import CorrectedSource
 
 
-class DetectorTuneRequest(BaseModel):
+class DetectorTuneRequest(CorrectedSource):
     """A wish, as the window, the command line and scripts state it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    image: str = Field(description="Path of the image; HDF5 as file.h5/dataset.")
     out: str = Field(description="File of the tuned detector, ends in .safetensors.")
-    project: str | None = Field(None, description="Project whose segments are to be found.")
-    labels: str | None = Field(None, description="Or labels, on the image's grid or the roi's.")
-    segments: str | None = Field(None, description="As of `TuneRequest`.")
     base: str | None = Field(None, description="Detector to begin with; None: the built-in one.")
     share: float = Field(0.2, gt=0, lt=1, description="Of the sections, held out.")
     gap: int = Field(1, ge=0, description="Sections left out between the two.")
@@ -24,21 +18,6 @@ class DetectorTuneRequest(BaseModel):
     smallest_area: float = Field(
         0.05, ge=0, description="Pieces of objects below it, in square µm, get no box."
     )
-    voxel_size: tuple[float, float, float] | None = Field(
-        None, description="(z, y, x) nm; None takes the project's or the file's."
-    )
-    roi: str | None = Field(None, description="z0:z1,y0:y1,x0:x1 in voxels; None is all.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    seed: int = Field(0, ge=0, description="Of everything random.")
-    overwrite: bool = Field(
-        default=False, description="Replace the file, and a run begun with other settings."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.project is None) == (self.labels is None):
-            raise ValueError("either a project or labels are wanted")
-        return self
 
 
 class DetectorTunePlan(BaseModel):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_neuropil.workflows.tuning.corrected_source import CorrectedSource
 
 
-class TuneRequest(BaseModel):
+class TuneRequest(CorrectedSource):
     """A wish, as the window, the command line and scripts state it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    image: str = Field(description="Path of the image; HDF5 as file.h5/dataset.")
     out: str = Field(description="File of the tuned network, ends in .safetensors.")
-    project: str | None = Field(None, description="Project whose segments are learned from.")
-    labels: str | None = Field(None, description="Or labels, on the image's grid or the roi's.")
-    segments: str | None = Field(
-        None,
-        description="Ids and ranges; of a project also a status, corrected or all. None: those "
-        "marked done, of labels all.",
-    )
     pseudo: str = Field(
         "", description="Segments that a network is sure of: learned from, never measured on."
     )
@@ -50,24 +42,9 @@ class TuneRequest(BaseModel):
         None, gt=0, description="Training ends after so long, at a whole state; None: never."
     )
     learning_rate: float | None = Field(None, gt=0, description="None: 1e-4, of all parts 1e-5.")
-    voxel_size: tuple[float, float, float] | None = Field(
-        None, description="(z, y, x) nm; None takes the project's or the file's."
-    )
-    roi: str | None = Field(None, description="z0:z1,y0:y1,x0:x1 in voxels; None is all.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     cache_dir: str | None = Field(
         None, description="Folder for image embeddings; the one of the prompts has most of them."
     )
-    seed: int = Field(0, ge=0, description="Of everything random.")
-    overwrite: bool = Field(
-        default=False, description="Replace the file, and a run begun with other settings."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.project is None) == (self.labels is None):
-            raise ValueError("either a project or labels are wanted")
-        return self
 
 
 class TunePlan(BaseModel):
