@@ -1,14 +1,16 @@
 """Dendrites of AC4 80-99, from one box each: masks in sections, then in 3D, several segmenters.
 
     python benchmarks/bench_dendrites.py FOLDER [--segmenter watershed compact] [--detector FILE]
+        [--walk ours mask box points points_and_mask single_point]
 
 FOLDER holds `ac4_image.tif` and `ac4_labels.tif`; pixels are averaged to 12 nm. The dendrites are
 those of the detector's recipe. Every dendrite begins in the section where it is largest, with the
 tight box of its largest piece there: the true one, and with --detector the detector's best box that
 overlaps it by at least 0.5 (those it does not find count as recall 0). The mask of that box is
-carried through all sections by `prompts.propagation`, as the dock does. Prints means over dendrites
-of IoU and Dice of the first mask, and of recall, leak (voxels outside over the dendrite's own) and
-Dice in 3D.
+carried through all sections by `prompts.propagation`, as the dock does; the other walks are those
+of micro_sam (`micro_sam_walk`), with the same segmenter and the same first mask. Prints means over
+dendrites of IoU and Dice of the first mask, and of recall, leak (voxels outside over the dendrite's
+own) and Dice in 3D.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from __future__ import annotations
 import argparse
 import time
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from micro_sam_walk import MODES, walk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -34,6 +38,7 @@ FIRST, END = 80, 100
 IDS = (1, 7, *range(8, 25))
 SMALLEST = 300
 AGREE = 0.5
+OURS = "ours"
 
 Box = tuple[float, float, float, float]
 
@@ -96,6 +101,7 @@ def run(
     labels: NDArray[np.int64],
     wanted: dict[int, tuple[int, Any, Box]],
     boxes: dict[int, Box],
+    way: str,
 ) -> dict[str, float]:
     """Return the means over all dendrites."""
     seconds: list[float] = []
@@ -119,14 +125,14 @@ def run(
         (first,) = segmenter.masks(embedding, [Prompt(box=boxes[name])])
         clicks.append(time.perf_counter() - asked)
         mask = np.asarray(first.mask)
-        masks = {z: mask}
-        if mask.any():
-            for step in propagate({z: mask}, segmenter, Sections(image.shape, embed)):
-                masks[step.z] = step.mask
         truth = labels == name
         whole = np.zeros(labels.shape, np.bool_)
-        for n, m in masks.items():
-            whole[n] = m
+        whole[z] = mask
+        if mask.any() and way == OURS:
+            for step in propagate({z: mask}, segmenter, Sections(image.shape, embed)):
+                whole[step.z] = step.mask
+        elif mask.any():
+            whole = walk(z, mask, segmenter, embed, len(image), way)
         both = np.count_nonzero(whole & truth)
         shared = np.count_nonzero(mask & piece)
         area = np.count_nonzero(mask) + np.count_nonzero(piece)
@@ -157,6 +163,7 @@ def main() -> None:
         "--segmenter", nargs="+", default=["box", "ellipse", "watershed", "compact"]
     )
     parser.add_argument("--detector", type=Path)
+    parser.add_argument("--walk", nargs="+", choices=[OURS, *MODES], default=[OURS])
     options = parser.parse_args()
     image, labels = load(options.folder)
     wanted = starts(labels)
@@ -169,10 +176,10 @@ def main() -> None:
     print(f"{len(wanted)} dendrites")
     for kind, boxes in kinds.items():
         print(f"{kind}: {len(boxes)} boxes")
-        for name in options.segmenter:
-            found = run(open_segmenter(name), image, labels, wanted, boxes)
+        for name, way in product(options.segmenter, options.walk):
+            found = run(open_segmenter(name), image, labels, wanted, boxes, way)
             line = "  ".join(f"{key} {value:.3f}" for key, value in found.items())
-            print(f"  {name:10s} {line}", flush=True)
+            print(f"  {name:10s} {way:15s} {line}", flush=True)
 
 
 if __name__ == "__main__":
