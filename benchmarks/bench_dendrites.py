@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -95,25 +94,32 @@ def overlap(a: Box, b: Box) -> float:
     return both / (sum(areas) - both)
 
 
+class Embedded:
+    """Embeddings of all sections, each made once; what is compared afterwards shares them."""
+
+    def __init__(self, segmenter: Segmenter, image: NDArray[np.uint8]) -> None:
+        self.seconds: list[float] = []
+        self._kept = []
+        for section in image:
+            begun = time.perf_counter()
+            self._kept.append(segmenter.embed(section))
+            self.seconds.append(time.perf_counter() - begun)
+
+    def __call__(self, z: int) -> ImageEmbedding:
+        """Return that of a section."""
+        return self._kept[z]
+
+
 def run(
     segmenter: Segmenter,
-    image: NDArray[np.uint8],
+    embed: Embedded,
     labels: NDArray[np.int64],
     wanted: dict[int, tuple[int, Any, Box]],
     boxes: dict[int, Box],
     way: str,
 ) -> dict[str, float]:
     """Return the means over all dendrites."""
-    seconds: list[float] = []
     clicks: list[float] = []
-
-    @lru_cache(maxsize=len(image))
-    def embed(z: int) -> ImageEmbedding:
-        begun = time.perf_counter()
-        found = segmenter.embed(image[z])
-        seconds.append(time.perf_counter() - begun)
-        return found
-
     rows = []
     begun = time.perf_counter()
     for name, (z, piece, _) in wanted.items():
@@ -129,10 +135,10 @@ def run(
         whole = np.zeros(labels.shape, np.bool_)
         whole[z] = mask
         if mask.any() and way == OURS:
-            for step in propagate({z: mask}, segmenter, Sections(image.shape, embed)):
+            for step in propagate({z: mask}, segmenter, Sections(labels.shape, embed)):
                 whole[step.z] = step.mask
         elif mask.any():
-            whole = walk(z, mask, segmenter, embed, len(image), way)
+            whole = walk(z, mask, segmenter, embed, len(labels), way)
         both = np.count_nonzero(whole & truth)
         shared = np.count_nonzero(mask & piece)
         area = np.count_nonzero(mask) + np.count_nonzero(piece)
@@ -149,7 +155,7 @@ def run(
     means = np.mean(rows, axis=0)
     return {
         **dict(zip(("iou", "dice", "recall 3D", "leak 3D", "dice 3D"), means, strict=True)),
-        "embed s": float(np.median(seconds)),
+        "embed s": float(np.median(embed.seconds)),
         "click ms": 1000 * float(np.median(clicks)) if clicks else 0.0,
         "s": time.perf_counter() - begun,
     }
@@ -174,12 +180,13 @@ def main() -> None:
         detector = YoloDetector.load(options.detector)
         kinds["detected"] = detected(detector, image, wanted)
     print(f"{len(wanted)} dendrites")
-    for kind, boxes in kinds.items():
-        print(f"{kind}: {len(boxes)} boxes")
-        for name, way in product(options.segmenter, options.walk):
-            found = run(open_segmenter(name), image, labels, wanted, boxes, way)
+    for name in options.segmenter:
+        segmenter = open_segmenter(name)
+        embed = Embedded(segmenter, image)
+        for (kind, boxes), way in product(kinds.items(), options.walk):
+            found = run(segmenter, embed, labels, wanted, boxes, way)
             line = "  ".join(f"{key} {value:.3f}" for key, value in found.items())
-            print(f"  {name:10s} {way:15s} {line}", flush=True)
+            print(f"  {name:10s} {kind} ({len(boxes)}) {way:15s} {line}", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ class Oracle:
         return mask
 
 
+BRANCHING = PropagationSettings(branches=True)
+
+
 class Volume:
     """Sections of rectangles; each has its own id, `object` holds the first `mine` of a section.
 
@@ -155,7 +158,7 @@ def test_evidence_is_what_was_measured() -> None:
 @pytest.mark.parametrize(
     "prompting",
     [
-        MaskPrompting(mask=False, points=0),
+        MaskPrompting(),
         MaskPrompting(box=False, mask=False),
         MaskPrompting(box=False, points=3),
     ],
@@ -178,7 +181,7 @@ def forked() -> Volume:
 @pytest.mark.parametrize("start", [0, 3, 6])
 def test_branches_are_carried_on_and_joined_again(start: int) -> None:
     volume = forked()
-    result = Result(volume, [start])
+    result = Result(volume, [start], BRANCHING)
     np.testing.assert_array_equal(result.masks, volume.object)
     assert all(stop.reason == "volume" for stop in result.stops)
 
@@ -203,7 +206,7 @@ def test_a_piece_that_another_one_takes_in_is_not_lost() -> None:
 
 def test_without_branches_one_is_lost() -> None:
     volume = forked()
-    result = Result(volume, [0], PropagationSettings(branches=False))
+    result = Result(volume, [0])
     assert not result.masks[3, 25:50, 60:80].any()
     assert result.masks[3, 20:60, 20:55].all()
 
@@ -214,7 +217,7 @@ def test_a_branch_from_behind_is_found() -> None:
     volume = Volume([[one, other]] * 4 + [[both]] * 3, [2] * 4 + [1] * 3)
     accepted = np.zeros((SIDE, SIDE), np.bool_)
     accepted[20:60, 20:48] = True
-    result = Result(volume, {0: accepted})
+    result = Result(volume, {0: accepted}, BRANCHING)
     np.testing.assert_array_equal(result.masks[1:], volume.object[1:])
     np.testing.assert_array_equal(result.masks[0], accepted)  # the user's own
 

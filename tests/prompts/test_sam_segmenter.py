@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from napari_neuropil.errors import SettingsError
 from napari_neuropil.networks.compact_sam import CompactSam
 from napari_neuropil.networks.promptable import PromptableNetwork, PromptTensors
+from napari_neuropil.prompts import sam_segmenter
 from napari_neuropil.prompts.prompt import Prompt
 from napari_neuropil.prompts.sam_segmenter import SamSegmenter, _within_memory
 from napari_neuropil.prompts.section_scaling import SectionScaling
@@ -258,6 +260,37 @@ def test_an_untrained_compact_sam_answers_at_the_place_asked(
     assert np.abs(np.argwhere(by_point.mask).mean(axis=0) - point[0]).max() < 4
     assert set(embedding.arrays) == {"image", "middle", "fine"}
     assert all(array.dtype == np.float16 for array in embedding.arrays.values())
+
+
+@needs_sam
+def test_what_a_window_cuts_is_asked_for_in_the_whole_section(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    network = CompactSam(
+        input_side=512, width=32, encoder_widths=(16,) * 5, encoder_blocks=(1,) * 4
+    )
+    segmenter = SamSegmenter(network, "compact")
+    embedding = segmenter.embed(_section((512, 480)))
+    seen: list[tuple[tuple[int, ...], tuple[int, int]]] = []
+    decode = network.decode
+
+    def listen(features: Mapping[str, Tensor], *prompts: PromptTensors, **options: Any) -> Any:
+        seen.append((tuple(features["fine"].shape[-2:]), options["origin"]))
+        return decode(features, *prompts, **options)
+
+    monkeypatch.setattr(network, "decode", listen)
+    box = (400.0, 20.0, 440.0, 60.0)
+    (small,) = segmenter.masks(embedding, [Prompt(box=box)])
+    assert seen == [((128, 128), (256, 0))], "the untrained network answers with the box"
+    assert small.mask.shape == (512, 480)
+    assert _overlap(small.mask, _mask((512, 480), (400, 20, 440, 60))) > 0.7
+    seen.clear()
+    monkeypatch.setattr(sam_segmenter, "is_cut", lambda *_: True)
+    (again,) = segmenter.masks(embedding, [Prompt(box=box)])
+    assert [place for _, place in seen] == [(256, 0), (0, 0)]
+    assert seen[1][0] == (256, 240)
+    assert _overlap(again.mask, small.mask) > 0.9
 
 
 @needs_sam

@@ -1,13 +1,12 @@
-"""Windows of encoded tiles: they hold their object, with features as the encoder made them."""
+"""Windows of encoded tiles: they hold their object, and little of others."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_neuropil.training.sam_crop import choose_crop, cut_features, cut_parts
+from napari_neuropil.training.sam_crop import choose_crop, cut_parts
 
 _SHAPE = (500, 470)
 
@@ -42,14 +41,3 @@ def test_remains_of_an_object_are_not_pointed_at() -> None:
     found = cut_parts(parts, (slice(0, 64), slice(32, 64)))
     assert set(np.unique(found)) == {0, 2, 3}, "a third of 1 is inside, four fifths of 3"
     np.testing.assert_array_equal(found == 2, parts[:, 32:] == 2)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 4, 8])
-def test_features_are_those_of_the_window(stride: int) -> None:
-    shape = (100, 70)  # padded to 128 x 96
-    rows, columns = np.meshgrid(np.arange(128), np.arange(96), indexing="ij")
-    whole = np.stack([rows, columns])[:, ::stride, ::stride].astype(np.float16)
-    found = cut_features({"f": whole}, (slice(32, 100), slice(0, 64)), shape)["f"]
-    assert found.shape == (2, 96 // stride, 64 // stride)
-    np.testing.assert_array_equal(found[0, :, 0], np.arange(32, 128, stride))
-    np.testing.assert_array_equal(found[1, 0], np.arange(0, 64, stride))

@@ -19,7 +19,10 @@ class PropagationSettings:
     Parameters
     ----------
     prompting : MaskPrompting
-        What of a mask becomes the prompt.
+        What of a mask becomes the prompt. Its box alone by default: a mask also hands on its
+        errors, so that one leak fills a neighbour through all sections. With the compact SAM, on
+        sections it was trained on, leaks were 1.53 of a dendrite with box, mask and point, 0.43
+        with the box; recall was 0.70 and 0.61, Dice 0.59 and 0.64.
     min_overlap : float
         Least intersection over union with the section before. High values stop at every bend:
         0.8 loses half of a neurite even with a perfect segmenter.
@@ -32,7 +35,7 @@ class PropagationSettings:
     min_area : int
         Smaller pieces are not carried on.
     branches : bool
-        Whether branches are looked for.
+        Whether branches are looked for. Takes three times as long.
     min_containment : float
         Share of a branch that lies inside the piece it leaves.
     max_growth : float
@@ -46,13 +49,13 @@ class PropagationSettings:
         If a number is out of bounds.
     """
 
-    prompting: MaskPrompting = field(default_factory=MaskPrompting)
+    prompting: MaskPrompting = field(default_factory=lambda: MaskPrompting(mask=False, points=0))
     min_overlap: float = 0.2
     sure_overlap: float = 0.5
     max_area_ratio: float = 2.5
     min_score: float = 0.0
     min_area: int = 16
-    branches: bool = True
+    branches: bool = False
     min_containment: float = 0.7
     max_growth: float = 1.2
     agreement: float = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_neuropil.errors import SettingsError
+from napari_neuropil.networks.compact_sam import CompactSam
+from napari_neuropil.networks.feature_window import cut_features
 from napari_neuropil.networks.promptable import PromptableNetwork
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.prompt_check import check_prompts, check_section
+from napari_neuropil.prompts.prompt_window import is_cut, prompt_in_window, windows_of_prompt
+from napari_neuropil.prompts.right_of_way import RightOfWay
 from napari_neuropil.prompts.sam_batches import group_prompts, is_open, prompt_tensors
 from napari_neuropil.prompts.section_scaling import SectionScaling
 from napari_neuropil.prompts.segmenter import ImageEmbedding
@@ -58,6 +63,8 @@ class SamSegmenter:
         self._network = network.eval().to(self._device)
         self._name = name
         self._batch = batch
+        # A section is encoded ahead in another thread; together both take several times as long.
+        self._way = RightOfWay()
         self.pixel_sizes_nm = pixel_sizes_nm
 
     @property
@@ -101,7 +108,7 @@ class SamSegmenter:
             return ImageEmbedding({_BLANK: np.ones(1, np.uint8)}, shape)
         grey = torch.from_numpy(section.astype(np.float32))[None, None]
         grey = self._scaling(shape).scale(grey).to(self._device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._way.pausing(self._network):
             features = _within_memory(lambda: self._network.encode(grey))
         if features is None:
             raise SettingsError(
@@ -126,26 +133,55 @@ class SamSegmenter:
         checked = check_prompts(prompts, embedding.shape)
         if _BLANK in embedding.arrays:
             return [SectionMask(np.zeros(embedding.shape, np.bool_), 0.0, 0.0) for _ in checked]
-        features = {
-            name: torch.from_numpy(np.asarray(array, np.float32))[None].to(self._device)
-            for name, array in embedding.arrays.items()
-        }
-        found: dict[int, SectionMask] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), self._way.first():
+            if isinstance(self._network, CompactSam) and max(embedding.shape) <= self.longest_side:
+                return [self._in_window(embedding, prompt) for prompt in checked]
+            features = self._features(embedding)
+            found: dict[int, SectionMask] = {}
             for members in group_prompts(checked, self._batch):
                 some = [checked[i] for i in members]
                 found.update(zip(members, self._decode(features, some, embedding), strict=True))
         return [found[index] for index in range(len(checked))]
+
+    def _in_window(self, embedding: ImageEmbedding, prompt: Prompt) -> SectionMask:
+        """Return the mask of one prompt, for which as little as possible is decoded."""
+        shape = embedding.shape
+        for window in windows_of_prompt(prompt, shape):
+            arrays = cut_features(embedding.arrays, window, shape)  # type: ignore[arg-type]
+            part = ImageEmbedding(
+                arrays, (window[0].stop - window[0].start, window[1].stop - window[1].start)
+            )
+            (found,) = self._decode(
+                self._features(part),
+                [prompt_in_window(prompt, window)],
+                part,
+                (window[0].start, window[1].start),
+            )
+            if not is_cut(found.mask, window, shape):
+                break
+        mask = np.zeros(shape, np.bool_)
+        mask[window] = found.mask
+        return replace(found, mask=mask)
+
+    def _features(self, embedding: ImageEmbedding) -> dict[str, Tensor]:
+        return {
+            name: torch.from_numpy(np.asarray(array, np.float32))[None].to(self._device)
+            for name, array in embedding.arrays.items()
+        }
 
     def _scaling(self, shape: tuple[int, int]) -> SectionScaling:
         network = self._network
         return SectionScaling.to_side(shape, network.input_side, enlarge=network.enlarges)
 
     def _decode(
-        self, features: dict[str, Tensor], prompts: Sequence[Prompt], embedding: ImageEmbedding
+        self,
+        features: dict[str, Tensor],
+        prompts: Sequence[Prompt],
+        embedding: ImageEmbedding,
+        origin: tuple[int, int] = (0, 0),
     ) -> list[SectionMask]:
         """Return the masks of one group; in halves where memory does not suffice for all."""
-        masks = _within_memory(lambda: self._decode_at_once(features, prompts, embedding))
+        masks = _within_memory(lambda: self._decode_at_once(features, prompts, embedding, origin))
         if masks is not None:
             return masks
         if len(prompts) == 1:
@@ -159,13 +195,21 @@ class SamSegmenter:
         return first + self._decode(features, prompts[half:], embedding)
 
     def _decode_at_once(
-        self, features: dict[str, Tensor], prompts: Sequence[Prompt], embedding: ImageEmbedding
+        self,
+        features: dict[str, Tensor],
+        prompts: Sequence[Prompt],
+        embedding: ImageEmbedding,
+        origin: tuple[int, int],
     ) -> list[SectionMask]:
         network, scaling = self._network, self._scaling(embedding.shape)
         tensors = prompt_tensors(
             prompts, scaling, network.mask_grid(features), network.prompt_stride, self._device
         )
-        logits, scores = network.decode(features, tensors, multimask=is_open(prompts[0]))
+        multimask = is_open(prompts[0])
+        if isinstance(network, CompactSam):
+            logits, scores = network.decode(features, tensors, multimask=multimask, origin=origin)
+        else:
+            logits, scores = network.decode(features, tensors, multimask=multimask)
         best = scores.argmax(dim=1)
         every = torch.arange(len(prompts), device=best.device)
         logits, scores = logits[every, best], scores[every, best].clamp(0, 1)

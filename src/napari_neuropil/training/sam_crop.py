@@ -1,29 +1,22 @@
-"""A part of an encoded section: a decoder learns as much from it, for a part of the price.
-
-Decoding costs as much as the section is large, while an object needs its surroundings only. At 512
-pixels a side, a window of 256 costs a quarter.
-"""
+"""A window of an encoded section: a decoder learns as much from it, for a part of the price."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.networks.compact_encoder import INPUT_MULTIPLE
+from napari_neuropil.networks.feature_window import Window
 
 _SURROUNDINGS: Final = 1.5
 """A window is at least so many times as long as the object it is for."""
 _SHOWN: Final = 0.5
 """Objects of which less lies in the window are not pointed at: what is left looks like another."""
 
-Features = Mapping[str, NDArray[np.float16]]
-Crop = tuple[slice, slice]
 
-
-def choose_crop(parts: NDArray[np.int64], window: int, rng: np.random.Generator) -> Crop:
+def choose_crop(parts: NDArray[np.int64], window: int, rng: np.random.Generator) -> Window:
     """Return a window of a tile around one of its objects, all objects alike.
 
     Parameters
@@ -57,32 +50,9 @@ def choose_crop(parts: NDArray[np.int64], window: int, rng: np.random.Generator)
     return slices[0], slices[1]
 
 
-def cut_parts(parts: NDArray[np.int64], crop: Crop) -> NDArray[np.int64]:
+def cut_parts(parts: NDArray[np.int64], crop: Window) -> NDArray[np.int64]:
     """Return the objects in a window, (y, x); 0 where most of one lies outside."""
     whole = np.bincount(parts.ravel())
     seen = np.bincount(parts[crop].ravel(), minlength=len(whole))
     kept = np.where(seen >= _SHOWN * whole, np.arange(len(whole)), 0)
     return kept[parts[crop]]
-
-
-def cut_features(features: Features, crop: Crop, shape: tuple[int, ...]) -> Features:
-    """Return what the encoder made of a window, each (C, y, x).
-
-    Parameters
-    ----------
-    features : mapping of str to ndarray
-        Of the whole tile, which was padded to a multiple of `INPUT_MULTIPLE` below and right.
-    crop : tuple of slice
-        From `choose_crop`.
-    shape : tuple of int
-        Of the tile, (Y, X).
-    """
-    padded = [n + -n % INPUT_MULTIPLE for n in shape]
-    found = {}
-    for name, array in features.items():
-        cut = []
-        for part, whole, cells in zip(crop, padded, array.shape[1:], strict=True):
-            stop = part.stop + -part.stop % INPUT_MULTIPLE
-            cut.append(slice(part.start * cells // whole, stop * cells // whole))
-        found[name] = np.ascontiguousarray(array[:, cut[0], cut[1]])
-    return found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from napari_neuropil.networks.feature_window import Features, cut_features
 from napari_neuropil.networks.lora import merge_lora
 from napari_neuropil.networks.promptable import PromptableNetwork
 from napari_neuropil.networks.tuned_part import Parts, TunedSpec, encoder_of
@@ -27,7 +28,7 @@ from napari_neuropil.training.augmentation import (
     flip_and_turn,
 )
 from napari_neuropil.training.learning_part import LearningPart, tuned_state
-from napari_neuropil.training.sam_crop import Features, choose_crop, cut_features, cut_parts
+from napari_neuropil.training.sam_crop import choose_crop, cut_parts
 from napari_neuropil.training.sam_loss import SamLossSettings, sam_patch_loss
 from napari_neuropil.training.sam_patches import SamPatch, SamPatchSettings, choose_objects
 from napari_neuropil.training.sam_view import section_input

@@ -57,8 +57,9 @@ class FollowBox(QWidget):
             "through shifted sections, higher leaks less."
         )
         self.branches = QCheckBox("branches")
-        self.branches.setToolTip("Also look for branches: several masks in one section.")
-        self.branches.setChecked(True)
+        self.branches.setToolTip(
+            "Also look for branches: several masks in one section. Takes three times as long."
+        )
         self.model = ColumnModel(self._columns(), colour=self._colour)
         self.table = ColumnTable(self.model)
         self.table.setMinimumHeight(70)

@@ -86,7 +86,7 @@ class Propagate(Message):
         0.2, ge=0, le=1, description="Least intersection over union with the section before."
     )
     min_score: FiniteFloat = Field(0.0, ge=0, le=1, description="Least score of a mask.")
-    branches: bool = Field(default=True, description="Whether branches are looked for.")
+    branches: bool = Field(default=False, description="Whether branches are looked for.")
 
 
 class Link(Message):
