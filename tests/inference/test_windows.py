@@ -29,11 +29,11 @@ def test_windows_lie_around_their_blocks_and_inside_the_volume() -> None:
 @pytest.mark.parametrize(
     ("grid", "asked", "overlap", "window", "block"),
     [
-        # Small enough for one window, and up to a quarter deeper than one.
+        # Small enough for one window, and up to a quarter longer than one.
         ((5, 30, 40), (16, 160, 160), 0.2, (5, 30, 40), (5, 30, 40)),
-        ((20, 160, 100), (16, 160, 160), 0.2, (20, 160, 100), (20, 160, 100)),
-        # Deeper: two. In plane no window grows.
-        ((21, 170, 100), (16, 160, 160), 0.2, (16, 160, 100), (11, 85, 100)),
+        ((20, 200, 100), (16, 160, 160), 0.2, (20, 200, 100), (20, 200, 100)),
+        # Longer: two.
+        ((21, 201, 100), (16, 160, 160), 0.2, (16, 160, 100), (11, 101, 100)),
         # 50 = 4 windows of 16 that share 4 at least, on average; 13 + 13 + 13 + 11.
         ((50, 520, 520), (16, 160, 160), 0.2, (16, 160, 160), (13, 130, 130)),
         # As published: one plane is shared.
@@ -45,6 +45,10 @@ def test_as_few_windows_as_cover_the_volume(
     grid: Shape, asked: Shape, overlap: float, window: Shape, block: Shape
 ) -> None:
     assert even_windows(grid, asked, overlap) == (window, block)
+
+
+def test_where_memory_is_short_no_window_grows() -> None:
+    assert even_windows((20, 33, 33), (16, 33, 33), 0.2, 1.0) == ((16, 33, 33), (10, 33, 33))
 
 
 @given(

@@ -22,12 +22,14 @@ _SMALLEST_PASS: Final = 33
 """Pixels along y and x; smaller windows are mirrored beyond their end."""
 
 
-_DEEPER: Final = 1.25
-"""A volume up to this much deeper than a window is seen by one window rather than by two that share
-most of their sections. Memory grows as much."""
+LONGER: Final = 1.25
+"""A volume up to this much longer than a window is seen by one window rather than by two that share
+most of what they see."""
 
 
-def even_windows(grid_shape: Shape, window_shape: Shape, overlap: float) -> tuple[Shape, Shape]:
+def even_windows(
+    grid_shape: Shape, window_shape: Shape, overlap: float, longer: float = LONGER
+) -> tuple[Shape, Shape]:
     """Return window and block for a volume: as few windows as cover it, evenly spread.
 
     A window at the rim of the volume needs no overlap there, so blocks that are all as long as an
@@ -43,17 +45,18 @@ def even_windows(grid_shape: Shape, window_shape: Shape, overlap: float) -> tupl
     overlap : float
         Share of a window, from 0 to below 1, that its neighbour sees too. At least one plane is
         shared, as in the published blocks; evenly spread windows may share down to half of it.
+    longer : float
+        How much longer a window may be, along each axis, where one is then enough. Memory grows
+        with the product; 1 where it is short.
 
     Returns
     -------
     tuple of Shape
-        The window, which never exceeds the volume and along z may be longer than asked for; the
-        block that one window answers for.
+        The window, which never exceeds the volume; the block that one window answers for.
     """
-    depth = grid_shape[0] if grid_shape[0] <= _DEEPER * window_shape[0] else window_shape[0]
     windows, blocks = [], []
-    for length, size in zip(grid_shape, (depth, *window_shape[1:]), strict=True):
-        window = min(length, size)
+    for length, size in zip(grid_shape, window_shape, strict=True):
+        window = length if length <= longer * size else size
         stride = max(1, min(window - 1, math.floor(window * (1 - overlap))))
         shared = window - stride
         count = max(1, math.ceil((length - shared) / stride))

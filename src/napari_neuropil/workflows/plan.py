@@ -126,7 +126,7 @@ def resolve(request: SegmentRequest) -> Resolved:
     overlap = settings.overlap
     tiling, seconds_per_voxel = _choose_tiling(network, request.device, spec, overlap, notices)
     tiling = replace(tiling, views=views, margin=method.margin)
-    tile, block_shape = _tile_and_block(request, method, tiling.tile_shape, grid_shape, overlap)
+    tile, block_shape = _tile_and_block(request, method, tiling, spec, grid_shape)
     tiling = replace(tiling, tile_shape=tile)
     channels = len(method.module.kept_channels(spec.offsets, settings))
     blocks = math.prod(math.ceil(n / b) for n, b in zip(grid_shape, block_shape, strict=True))
@@ -212,8 +212,13 @@ def _open_image(request: SegmentRequest) -> tuple[Volume, Roi, VoxelSize]:
 
 
 def _tile_and_block(
-    request: SegmentRequest, method: MethodEntry, tile: Shape, grid_shape: Shape, overlap: float
+    request: SegmentRequest,
+    method: MethodEntry,
+    tiling: TilingPlan,
+    spec: CheckpointSpec,
+    grid_shape: Shape,
 ) -> tuple[Shape, Shape]:
+    tile = tiling.tile_shape
     if not method.windows:
         return tile, request.block_shape or method.block_shape
     if request.block_shape is not None:
@@ -222,9 +227,10 @@ def _tile_and_block(
             f"none: a block is one window of the network, {tile} voxels",
             "leave --block-shape out; --overlap sets how far windows reach into each other.",
         )
-    from napari_neuropil.inference.windows import even_windows
+    from napari_neuropil.inference.windows import LONGER, even_windows
 
-    return even_windows(grid_shape, tile, overlap)
+    short = tile != spec.tile_shape  # it was made smaller to fit into memory
+    return even_windows(grid_shape, tile, tiling.overlap, 1.0 if short else LONGER)
 
 
 def _validate_settings(method: MethodEntry, values: dict[str, Any]) -> MethodSettings:
