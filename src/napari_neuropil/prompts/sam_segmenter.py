@@ -15,6 +15,7 @@ from napari_neuropil.errors import SettingsError
 from napari_neuropil.networks.compact_sam import CompactSam
 from napari_neuropil.networks.feature_window import cut_features
 from napari_neuropil.networks.promptable import PromptableNetwork
+from napari_neuropil.prompts.crumbs import without_crumbs
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.prompt_check import check_prompts, check_section
 from napari_neuropil.prompts.prompt_window import is_cut, prompt_in_window, windows_of_prompt
@@ -160,7 +161,8 @@ class SamSegmenter:
             if not is_cut(found.mask, window, shape):
                 break
         mask = np.zeros(shape, np.bool_)
-        mask[window] = found.mask
+        inside = prompt.points[prompt.positive] - (window[0].start, window[1].start)
+        mask[window] = without_crumbs(found.mask, inside)
         return replace(found, mask=mask)
 
     def _features(self, embedding: ImageEmbedding) -> dict[str, Tensor]:
