@@ -86,7 +86,7 @@ def test_events_and_what_came_of_it(
     assert kinds.count("plan") == kinds.count("done") == 1
     assert kinds[-1] == "done"
     curve = [event for event in events if event.get("stage") == "held-out"]
-    assert [event["done"] for event in curve] == [1, 2]
+    assert [event["done"] for event in curve] == [2]
     assert 0 < curve[0]["values"]["held_out"] < 1
     done = events[-1]
     assert (done["accepted"], done["verdict"], done["checkpoint"]) == (

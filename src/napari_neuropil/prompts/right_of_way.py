@@ -42,6 +42,11 @@ class RightOfWay:
 
         The longest layer is what others wait for. Nothing stays on the network afterwards: what
         copies it would have to copy a lock.
+
+        Parameters
+        ----------
+        network : Module
+            One that no other thread runs meanwhile, such as the encoder alone.
         """
 
         def give(_layer: nn.Module, _inputs: Any) -> None:

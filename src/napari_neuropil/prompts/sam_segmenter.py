@@ -15,6 +15,7 @@ from napari_neuropil.errors import SettingsError
 from napari_neuropil.networks.compact_sam import CompactSam
 from napari_neuropil.networks.feature_window import cut_features
 from napari_neuropil.networks.promptable import PromptableNetwork
+from napari_neuropil.networks.tuned_part import encoder_of
 from napari_neuropil.prompts.crumbs import without_crumbs
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.prompt_check import check_prompts, check_section
@@ -109,7 +110,7 @@ class SamSegmenter:
             return ImageEmbedding({_BLANK: np.ones(1, np.uint8)}, shape)
         grey = torch.from_numpy(section.astype(np.float32))[None, None]
         grey = self._scaling(shape).scale(grey).to(self._device)
-        with torch.inference_mode(), self._way.pausing(self._network):
+        with torch.inference_mode(), self._way.pausing(encoder_of(self._network)):
             features = _within_memory(lambda: self._network.encode(grey))
         if features is None:
             raise SettingsError(
