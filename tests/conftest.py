@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# As the command line does, before anything loads torch: waiting threads sleep.
+# As in the window's workers, before anything loads torch: waiting threads sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores

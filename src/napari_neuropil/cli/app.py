@@ -85,10 +85,6 @@ for _module in (
 
 def main() -> NoReturn:
     """Run the command line of this process and leave it."""
-    # Threads that wait for each other spin by default. Beside another program at work, such as the
-    # window that started this one, that makes everything take several times as long. Read when
-    # torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -7,13 +7,14 @@ pixels a side, a window of 256 costs a quarter. Networks that take sections of a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.networks.compact_encoder import INPUT_MULTIPLE
 
-Features = Mapping[str, NDArray[np.float16]]
+Features = Mapping[str, NDArray[Any]]
 Window = tuple[slice, slice]
 """Along y and x, pixels; begins at multiples of `INPUT_MULTIPLE`."""
 

@@ -48,6 +48,10 @@ class LineProcess(QObject):
         environment = QProcessEnvironment.systemEnvironment()
         environment.insert("PYTHONUNBUFFERED", "1")
         environment.insert("PYTHONIOENCODING", "utf-8")
+        if not environment.contains("OMP_WAIT_POLICY"):
+            # Torch's threads spin while they wait, and the window wants the cores too: beside two
+            # busy programs a crop took 28 s so, 40 s spinning; alone 18 s and 15 s.
+            environment.insert("OMP_WAIT_POLICY", "PASSIVE")
         self._process.setProcessEnvironment(environment)
         self._process.readyReadStandardOutput.connect(self._on_output)
         self._process.readyReadStandardError.connect(self._on_error_output)

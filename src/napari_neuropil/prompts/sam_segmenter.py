@@ -149,7 +149,7 @@ class SamSegmenter:
         """Return the mask of one prompt, for which as little as possible is decoded."""
         shape = embedding.shape
         for window in windows_of_prompt(prompt, shape):
-            arrays = cut_features(embedding.arrays, window, shape)  # type: ignore[arg-type]
+            arrays = cut_features(embedding.arrays, window, shape)
             part = ImageEmbedding(
                 arrays, (window[0].stop - window[0].start, window[1].stop - window[1].start)
             )
