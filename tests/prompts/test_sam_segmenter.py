@@ -46,8 +46,14 @@ class DrawingNetwork(PromptableNetwork):
         return {"image": sections.new_zeros(1, 1, self.input_side // 8, self.input_side // 8)}
 
     def decode(
-        self, features: Mapping[str, Tensor], prompts: PromptTensors, *, multimask: bool
+        self,
+        features: Mapping[str, Tensor],
+        prompts: PromptTensors,
+        *,
+        multimask: bool,
+        origin: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
+        assert origin == (0, 0)
         given = next(t for t in (prompts.boxes, prompts.points, prompts.masks) if t is not None)
         self.asked.append((len(given), multimask))
         if len(given) > self.most:

@@ -49,8 +49,14 @@ class TinySam(PromptableNetwork):
         return height, width
 
     def decode(
-        self, features: Mapping[str, Tensor], prompts: PromptTensors, *, multimask: bool
+        self,
+        features: Mapping[str, Tensor],
+        prompts: PromptTensors,
+        *,
+        multimask: bool,
+        origin: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
+        assert origin == (0, 0)
         image = features["image"]
         given = next(t for t in (prompts.boxes, prompts.points) if t is not None)
         grid, count = self.mask_grid(features), len(given)
@@ -91,8 +97,14 @@ class GreyOracle(PromptableNetwork):
         return side, side
 
     def decode(
-        self, features: Mapping[str, Tensor], prompts: PromptTensors, *, multimask: bool
+        self,
+        features: Mapping[str, Tensor],
+        prompts: PromptTensors,
+        *,
+        multimask: bool,
+        origin: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
+        assert origin == (0, 0)
         section = features["image"][0, 0]
         if prompts.points is not None:
             places = prompts.points[:, 0]
@@ -121,10 +133,20 @@ def _draw_discs(seed: int, side: int = 64) -> tuple[NDArray[np.uint8], NDArray[n
     return (image + rng.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8), labels
 
 
-@pytest.fixture
-def tiny_sam() -> TinySam:
+def _make_tiny_sam() -> TinySam:
     torch.manual_seed(0)
     return TinySam()
+
+
+@pytest.fixture
+def tiny_sam() -> TinySam:
+    return _make_tiny_sam()
+
+
+@pytest.fixture(scope="session")
+def make_tiny_sam() -> Callable[[], TinySam]:
+    """Return a function that returns the same network each time."""
+    return _make_tiny_sam
 
 
 @pytest.fixture(scope="session")

@@ -295,9 +295,11 @@ def _segment_facts(plan: SegmentPlan) -> dict[str, str]:
 def _tune_facts(plan: TunePlan) -> dict[str, str]:
     held, own = plan.held_out_sections, plan.training_sections
     going_on = f", {plan.done_steps} of them done" if plan.done_steps else ""
+    trainer = ", micro_sam's trainer" if plan.trainer == "micro_sam" else ""
     return {
         "base": f"{plan.base}, pixels pooled by {_times(plan.factors)}",
-        "learns": f"{plan.request.parts}: {plan.learning} numbers, {plan.steps} steps{going_on}",
+        "learns": f"{plan.request.parts}: {plan.learning} numbers, {plan.steps} steps{going_on}"
+        f"{trainer}",
         "from": f"{plan.training_objects} cross-sections of {len(plan.training_segments)} "
         f"segments, {len(own)} sections from {own[0]} to {own[-1]}",
         "pseudo": f"{plan.pseudo_objects} cross-sections, never measured on",

@@ -19,6 +19,14 @@ class Part(StrEnum):
     all = "all"
 
 
+class Trainer(StrEnum):
+    """Whose loop trains."""
+
+    auto = "auto"
+    own = "own"
+    micro_sam = "micro_sam"
+
+
 class HeldOut(StrEnum):
     """What is measured on."""
 
@@ -52,6 +60,13 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
         str, typer.Option(help="Network to begin with: compact, vit_b or so, or a file.")
     ] = "compact",
     part: Annotated[Part, typer.Option(help="What learns: decoder, lora, or all.")] = Part.decoder,
+    trainer: Annotated[
+        Trainer,
+        typer.Option(
+            help="Whose loop trains: auto takes micro_sam's for published networks, where it is "
+            "installed."
+        ),
+    ] = Trainer.auto,
     held_out: Annotated[
         HeldOut, typer.Option(help="What is measured on: the last sections, or whole segments.")
     ] = HeldOut.sections,
@@ -114,11 +129,11 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
 
     request = read_request(
         TuneRequest, voxel_size, image=image, out=str(out), project=project, labels=labels,
-        segments=segments, base=base, parts=part.value, held_out=held_out.value, share=share,
-        gap=gap, pseudo=pseudo, pseudo_labels=pseudo_labels, pseudo_weight=pseudo_weight,
-        steps=steps, minutes=minutes, learning_rate=learning_rate, most_sections=most_sections,
-        smallest=smallest, roi=roi, seed=seed, device=device.value, overwrite=overwrite,
-        cache_dir=None if cache_dir is None else str(cache_dir),
+        segments=segments, base=base, parts=part.value, trainer=trainer.value,
+        held_out=held_out.value, share=share, gap=gap, pseudo=pseudo, pseudo_labels=pseudo_labels,
+        pseudo_weight=pseudo_weight, steps=steps, minutes=minutes, learning_rate=learning_rate,
+        most_sections=most_sections, smallest=smallest, roi=roi, seed=seed, device=device.value,
+        overwrite=overwrite, cache_dir=None if cache_dir is None else str(cache_dir),
     )  # fmt: skip
     with reporting(as_json=as_json) as reporter:
         from napari_neuropil.workflows.tuning.tune import plan_tuning

@@ -82,6 +82,7 @@ class CompactSam(PromptableNetwork):
         self.input_side = input_side
         self.mask_stride = self.prompt_stride = EMBEDDING_STRIDE // 4
         self.enlarges = False
+        self.takes_windows = True
         self.mean, self.std = (float(grey[0]),), (float(grey[1]),)
         self.image_encoder: nn.Module
         self.flooded: FloodGuess | None = None

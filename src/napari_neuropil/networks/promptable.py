@@ -56,6 +56,8 @@ class PromptableNetwork(nn.Module):
         Input pixels of one logit of a mask that is a prompt.
     enlarges : bool
         Whether smaller sections are to be scaled up to `input_side`.
+    takes_windows : bool
+        Whether `decode` answers from a part of a section's features as it does from all of them.
     mean, std : tuple of float
         Of grey values 0 to 255, one for each channel of the encoder.
     """
@@ -64,6 +66,7 @@ class PromptableNetwork(nn.Module):
     mask_stride: int
     prompt_stride: int
     enlarges: bool
+    takes_windows: bool = False
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -84,7 +87,12 @@ class PromptableNetwork(nn.Module):
 
     @abstractmethod
     def decode(
-        self, features: Mapping[str, Tensor], prompts: PromptTensors, *, multimask: bool
+        self,
+        features: Mapping[str, Tensor],
+        prompts: PromptTensors,
+        *,
+        multimask: bool,
+        origin: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
         """Return masks of prompts in one section.
 
@@ -97,6 +105,9 @@ class PromptableNetwork(nn.Module):
         multimask : bool
             Return three readings of each prompt, for prompts that leave open which object is
             meant; else one.
+        origin : tuple of int
+            Where the features lie in a frame of `input_side`, in input pixels; other than (0, 0)
+            only of a network that takes windows.
 
         Returns
         -------

@@ -141,9 +141,15 @@ class VitSam(PromptableNetwork):
         return {"image": self.image_encoder(functional.pad(self.normalise(sections), margin))}
 
     def decode(
-        self, features: Mapping[str, Tensor], prompts: PromptTensors, *, multimask: bool
+        self,
+        features: Mapping[str, Tensor],
+        prompts: PromptTensors,
+        *,
+        multimask: bool,
+        origin: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
         """Return logits and predicted scores."""
+        del origin  # its places are those of the whole input
         points, boxes = prompts.for_prompt_encoder()
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=prompts.masks)
         logits, scores = self.mask_decoder(

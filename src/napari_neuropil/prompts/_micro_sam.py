@@ -1,13 +1,14 @@
-"""The one door to micro_sam: its registry, which downloads models and checks their hashes.
+"""The one door to micro_sam: its registry, which downloads models, and its trainer.
 
-Nothing else of it is used. It opens a connection, so it is asked only when a user wants a download.
-Importing it takes 10 to 20 s.
+The registry opens a connection, so it is asked only when a user wants a download. Importing
+micro_sam takes 10 to 20 s.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from napari_neuropil._optional import import_extra
 from napari_neuropil.errors import CheckpointError
@@ -48,9 +49,58 @@ def download_model(name: str) -> Path:
         ) from error
 
 
+class TrainerParts(NamedTuple):
+    """What training takes from micro_sam.
+
+    Parameters
+    ----------
+    trainer : type
+        ``SamTrainer``: prompts in a row, their losses, and the loop.
+    convert : type
+        ``ConvertToSamInputs``: first prompts from labels.
+    """
+
+    trainer: Any
+    convert: Any
+
+
+def import_trainer() -> TrainerParts:
+    """Import micro_sam's trainer.
+
+    Raises
+    ------
+    MissingExtraError
+        If micro_sam is not installed.
+    """
+    return TrainerParts(
+        _module("training.sam_trainer").SamTrainer, _module("training.util").ConvertToSamInputs
+    )
+
+
+def is_installed() -> bool:
+    """Whether micro_sam is there; it is not imported."""
+    return find_spec("micro_sam") is not None
+
+
+def check_installed() -> None:
+    """Say what is missing before any work is done, without the import's seconds.
+
+    Raises
+    ------
+    MissingExtraError
+        If micro_sam is not installed.
+    """
+    if not is_installed():
+        import_extra("micro_sam", _EXTRA)
+
+
 def _registry() -> Any:
+    return _module("util").models()
+
+
+def _module(name: str) -> Any:
+    """Import a module of micro_sam; its development version keeps the first SAM apart, in v1."""
     mend_torchvision()
-    util = import_extra("micro_sam.util", _EXTRA)
-    if not hasattr(util, "models"):  # its development version keeps the first SAM apart
-        util = import_extra("micro_sam.v1.util", _EXTRA)
-    return util.models()
+    package = import_extra("micro_sam", _EXTRA)
+    apart = find_spec(f"{package.__name__}.v1") is not None
+    return import_extra(f"micro_sam.v1.{name}" if apart else f"micro_sam.{name}", _EXTRA)

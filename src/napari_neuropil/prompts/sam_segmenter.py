@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_neuropil.errors import SettingsError
-from napari_neuropil.networks.compact_sam import CompactSam
 from napari_neuropil.networks.feature_window import cut_features
 from napari_neuropil.networks.promptable import PromptableNetwork
 from napari_neuropil.networks.tuned_part import encoder_of
@@ -136,13 +135,15 @@ class SamSegmenter:
         if _BLANK in embedding.arrays:
             return [SectionMask(np.zeros(embedding.shape, np.bool_), 0.0, 0.0) for _ in checked]
         with torch.inference_mode(), self._way.first():
-            if isinstance(self._network, CompactSam) and max(embedding.shape) <= self.longest_side:
+            if self._network.takes_windows and max(embedding.shape) <= self.longest_side:
                 return [self._in_window(embedding, prompt) for prompt in checked]
             features = self._features(embedding)
             found: dict[int, SectionMask] = {}
             for members in group_prompts(checked, self._batch):
                 some = [checked[i] for i in members]
-                found.update(zip(members, self._decode(features, some, embedding), strict=True))
+                for i, item in zip(members, self._decode(features, some, embedding), strict=True):
+                    inside = checked[i].points[checked[i].positive]
+                    found[i] = replace(item, mask=without_crumbs(item.mask, inside))
         return [found[index] for index in range(len(checked))]
 
     def _in_window(self, embedding: ImageEmbedding, prompt: Prompt) -> SectionMask:
@@ -194,8 +195,8 @@ class SamSegmenter:
                 "choose a smaller segmenter, or the device cpu.",
             )
         half = len(prompts) // 2
-        first = self._decode(features, prompts[:half], embedding)
-        return first + self._decode(features, prompts[half:], embedding)
+        first = self._decode(features, prompts[:half], embedding, origin)
+        return first + self._decode(features, prompts[half:], embedding, origin)
 
     def _decode_at_once(
         self,
@@ -209,10 +210,7 @@ class SamSegmenter:
             prompts, scaling, network.mask_grid(features), network.prompt_stride, self._device
         )
         multimask = is_open(prompts[0])
-        if isinstance(network, CompactSam):
-            logits, scores = network.decode(features, tensors, multimask=multimask, origin=origin)
-        else:
-            logits, scores = network.decode(features, tensors, multimask=multimask)
+        logits, scores = network.decode(features, tensors, multimask=multimask, origin=origin)
         best = scores.argmax(dim=1)
         every = torch.arange(len(prompts), device=best.device)
         logits, scores = logits[every, best], scores[every, best].clamp(0, 1)

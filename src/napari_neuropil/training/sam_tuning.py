@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from napari_neuropil.training.augmentation import (
     flip_and_turn,
 )
 from napari_neuropil.training.learning_part import LearningPart, tuned_state
+from napari_neuropil.training.micro_sam_training import train_with_micro_sam
 from napari_neuropil.training.sam_crop import choose_crop, cut_parts
 from napari_neuropil.training.sam_loss import SamLossSettings, sam_patch_loss
 from napari_neuropil.training.sam_patches import SamPatch, SamPatchSettings, choose_objects
@@ -41,6 +43,9 @@ class TuningSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    trainer: Literal["own", "micro_sam"] = Field(
+        "own", description="The loop here, or micro_sam's, which then must be installed."
+    )
     parts: Parts = Field("decoder", description="decoder, lora (and the decoder), or all.")
     rank: int = Field(4, ge=1, description="Of the low-rank differences.")
     alpha: float = Field(4.0, gt=0, description="Their strength.")
@@ -218,16 +223,12 @@ def tune_network(
     part = LearningPart(
         network, settings.parts, rank=settings.rank, alpha=settings.alpha, seed=settings.seed
     )
-    weights = train(
-        part,
-        partial(sam_patch_loss, settings=settings.loss),
-        # A network that takes one size only has no use for a part of what it made of a section.
-        TuningSampler(training, settings, None if network.enlarges else settings.window),
-        validation_patches(held_out, settings),
-        settings.optimiser,
-        folder,
-        device,
-        report,
+    loss = partial(sam_patch_loss, settings=settings.loss)
+    sampler = TuningSampler(training, settings, settings.window if network.takes_windows else None)
+    validation = validation_patches(held_out, settings)
+    train_part = train_with_micro_sam if settings.trainer == "micro_sam" else train
+    weights = train_part(
+        part, loss, sampler, validation, settings.optimiser, folder, device, report
     )
     part.load_state_dict(weights)
     state = {name: tensor.detach().cpu().clone() for name, tensor in tuned_state(weights).items()}

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_neuropil.networks.compact_encoder import EMBEDDING_STRIDE, INPUT_MULTIPLE
-from napari_neuropil.networks.compact_sam import CompactSam
 from napari_neuropil.networks.promptable import PromptableNetwork, PromptTensors
 from napari_neuropil.training.sam_patches import SamPatch
 
@@ -73,13 +72,9 @@ class SamView:
             boxes=None if boxes is None else boxes * self.scale,
             masks=None if masks is None else self._as_prompt(masks),
         )
-        network = self.network
-        if isinstance(network, CompactSam):
-            own, scores = network.decode(
-                self.features, prompts, multimask=multimask, origin=self.origin
-            )
-        else:
-            own, scores = network.decode(self.features, prompts, multimask=multimask)
+        own, scores = self.network.decode(
+            self.features, prompts, multimask=multimask, origin=self.origin
+        )
         return self._on_grid(own), own, scores
 
     def _as_prompt(self, masks: Tensor) -> Tensor:
@@ -117,9 +112,7 @@ def view_patch(network: PromptableNetwork, patch: SamPatch, device: torch.device
             section_input(network, torch.from_numpy(patch.image.copy()), device)
         )
     numbers = torch.arange(1, patch.count + 1, device=device)[:, None, None]
-    origin = (0, 0)
-    if isinstance(network, CompactSam):
-        origin = _place_in_frame(network.input_side, patch)
+    origin = _place_in_frame(network.input_side, patch) if network.takes_windows else (0, 0)
     return SamView(
         network,
         features,

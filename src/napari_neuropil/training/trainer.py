@@ -7,11 +7,9 @@ the run its settings describe.
 
 from __future__ import annotations
 
-import csv
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,6 +17,8 @@ from typing import Protocol, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+from napari_neuropil.training.training_log import LOG, STATE, TrainingLog
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -127,17 +127,14 @@ def train(
     )
     average = {name: t.detach().clone() for name, t in network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    state_path, log_path = folder / "state.pt", folder / "log.csv"
+    state_path = folder / STATE
     first = 0
     if state_path.is_file():
         state = torch.load(state_path, map_location=device, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         average, first = state["average"], state["step"]
-    with log_path.open("a", newline="") as file:
-        log = csv.writer(file)
-        began = time.perf_counter()
-        means: dict[str, float] = {}
+    with TrainingLog(folder / LOG) as log:
         for step, patch in _prefetch(sampler, first, settings.last_step):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * rate_at(step, settings)
@@ -148,20 +145,13 @@ def train(
             optimiser.step()
             _update_average(average, network, settings.average, step)
             values = {name: float(t.detach()) for name, t in terms.items()}
-            means = {n: v + 0.95 * (means.get(n, v) - v) for n, v in values.items()}
+            log.note(values)
             report(step, values)
             done = step + 1
             if done % settings.save_every == 0 or done == settings.last_step:
-                _save(state_path, network, optimiser, average, done)
+                save_state(state_path, network, optimiser, done, average=average)
             if done % settings.validate_every == 0 or done == settings.last_step:
-                checked = _validate(network, average, loss, validation, device)
-                if file.tell() == 0:
-                    log.writerow(("step", "seconds", *means, "validation"))
-                seconds = round(time.perf_counter() - began, 1)
-                log.writerow(
-                    (done, seconds, *(round(v, 5) for v in means.values()), round(checked, 5))
-                )
-                file.flush()
+                log.write(done, _validate(network, average, loss, validation, device))
     return average
 
 
@@ -217,33 +207,38 @@ def _validate(
     device: torch.device,
 ) -> float:
     """Return the mean loss of the averaged weights."""
-    if not patches:
-        return math.nan
     own = {name: t.clone() for name, t in network.state_dict().items()}
     network.load_state_dict(average)
+    found = mean_loss(network, loss, patches, device)
+    network.load_state_dict(own)
+    return found
+
+
+def mean_loss(
+    network: nn.Module, loss: PatchLoss[P], patches: list[P], device: torch.device
+) -> float:
+    """Return the mean loss of a network in evaluation mode, NaN without patches.
+
+    It is in training mode afterwards.
+    """
+    if not patches:
+        return math.nan
     network.eval()
     with torch.inference_mode():
         losses = [sum(float(t) for t in loss(network, p, device).values()) for p in patches]
-    network.load_state_dict(own)
     network.train()
     return sum(losses) / len(losses)
 
 
-def _save(
+def save_state(
     path: Path,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    average: dict[str, Tensor],
     step: int,
+    **more: dict[str, Tensor],
 ) -> None:
+    """Write what a run goes on from: tensors and numbers only; it appears whole or not at all."""
     partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "average": average,
-            "step": step,
-        },
-        partial,
-    )
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+    torch.save({**state, **more}, partial)
     partial.replace(path)

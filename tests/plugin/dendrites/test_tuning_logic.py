@@ -39,19 +39,21 @@ def test_the_words_of_a_form() -> None:
     assert plain == [
         *("tune", "brain.zarr", "--project", str(PROJECT), "--out", str(OUT)),
         *("--segments", "done", "--base", "compact", "--part", "decoder"),
-        *("--held-out", "sections", "--steps", "200", "--json"),
+        *("--trainer", "auto", "--held-out", "sections", "--steps", "200", "--json"),
     ]
     form = TuneForm(
         TuningSource("ids", " 1, 5 - 9 "),
         "vit_b",
         part="lora",
+        trainer="own",
         held_out="segments",
         steps=50,
         minutes=5.0,
         pseudo="11 - 30",
     )
     assert form.words("brain.zarr", PROJECT, OUT, Path("cache"))[6:] == [
-        *("--segments", "1,5-9", "--base", "vit_b", "--part", "lora", "--held-out", "segments"),
+        *("--segments", "1,5-9", "--base", "vit_b", "--part", "lora"),
+        *("--trainer", "own", "--held-out", "segments"),
         *("--steps", "50", "--minutes", "5", "--pseudo", "11-30", "--cache-dir", "cache"),
         "--json",
     ]

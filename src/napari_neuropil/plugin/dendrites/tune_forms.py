@@ -36,6 +36,11 @@ _PARTS: Final = (
     ("lora", "Decoder, encoder a little (LoRA)"),
     ("all", "Everything (slow)"),
 )
+_TRAINERS: Final = (
+    ("auto", "As it suits the base"),
+    ("own", "The one here"),
+    ("micro_sam", "micro_sam's"),
+)
 _HELD_OUT: Final = (("sections", "The last sections"), ("segments", "Whole segments"))
 
 
@@ -166,6 +171,12 @@ class TuneFormBox(OutputForm):
             "everything encode each section at each step.",
             _PARTS,
         )
+        self.trainer = self._menu(
+            "Trainer",
+            "Whose loop trains. As it suits: micro_sam's for published networks where it is "
+            "installed, else the one here.",
+            _TRAINERS,
+        )
         self.held_out = self._menu(
             "Held out",
             "What is measured on and never learned from: the last sections with a gap before "
@@ -196,6 +207,7 @@ class TuneFormBox(OutputForm):
             source,
             base,
             part=self.part.currentData(),
+            trainer=self.trainer.currentData(),
             held_out=self.held_out.currentData(),
             steps=self.steps.value(),
             minutes=self.minutes.value(),

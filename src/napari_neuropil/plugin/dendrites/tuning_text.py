@@ -31,7 +31,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     done = plan.get("done_steps") or 0
     from_where = f", from step {done} on" if done else ""
     device = f" on {plan['device']}" if plan.get("device") else ""
-    lines.append(f"{count_text(plan['steps'], 'step')}{device}{from_where}")
+    trainer = " by micro_sam's trainer" if plan.get("trainer") == "micro_sam" else ""
+    lines.append(f"{count_text(plan['steps'], 'step')}{trainer}{device}{from_where}")
     return "\n".join([*lines, *(str(notice) for notice in plan.get("notices") or ())])
 
 

@@ -68,7 +68,7 @@ class TuneForm:
         What is learned from.
     base : str
         Segmenter to begin with, name or file.
-    part, held_out : str
+    part, trainer, held_out : str
         As the command takes them.
     steps : int
         Of training.
@@ -81,6 +81,7 @@ class TuneForm:
     source: TuningSource = TuningSource()
     base: str = "compact"
     part: str = "decoder"
+    trainer: str = "auto"
     held_out: str = "sections"
     steps: int = 200
     minutes: float = 0.0
@@ -95,7 +96,8 @@ class TuneForm:
             As `TuningSource.words`.
         """
         words = ["tune", *_places(image, project, out, self.source), "--base", self.base]
-        words += ["--part", self.part, "--held-out", self.held_out, "--steps", str(self.steps)]
+        words += ["--part", self.part, "--trainer", self.trainer]
+        words += ["--held-out", self.held_out, "--steps", str(self.steps)]
         if self.minutes:
             words += ["--minutes", f"{self.minutes:g}"]
         pseudo = "".join(self.pseudo.split())

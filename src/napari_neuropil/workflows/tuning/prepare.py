@@ -16,7 +16,12 @@ from napari_neuropil.workflows.prompting.grid import SectionGrid, best_factors
 from napari_neuropil.workflows.prompting.volume import PromptVolume, open_prompt_volume
 from napari_neuropil.workflows.requests import Report
 from napari_neuropil.workflows.tuning.corrections import Corrections, gather_corrections
-from napari_neuropil.workflows.tuning.requests import TunePlan, TuneRequest
+from napari_neuropil.workflows.tuning.requests import (
+    Trainer,
+    TrainerWish,
+    TunePlan,
+    TuneRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +110,8 @@ def prepare_tuning(request: TuneRequest, report: Report = lambda _progress: None
     def read_section(z: int) -> NDArray[np.uint8]:
         return grid.pool(volume.section(z))
 
-    settings = _settings(request)
+    trainer = _trainer(request.trainer, base)
+    settings = _settings(request, trainer)
     folder = out.with_suffix(".run")
     decisive: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
@@ -119,7 +125,7 @@ def prepare_tuning(request: TuneRequest, report: Report = lambda _progress: None
     plan = _plan(
         request, volume, base, split, found,
         device=str(device), factors=factors, tiles=len(tiles), steps=settings.optimiser.steps,
-        done_steps=steps_done(folder, key), folder=str(folder),
+        done_steps=steps_done(folder, key), folder=str(folder), trainer=trainer,
         learning=_learning(base, settings),
     )  # fmt: skip
     return PreparedTuning(
@@ -149,13 +155,32 @@ def _open_base(name: str) -> OpenedNetwork:
     return open_network(name)
 
 
-def _settings(request: TuneRequest) -> TuningSettings:
+def _trainer(wish: TrainerWish, base: OpenedNetwork) -> Trainer:
+    """Return whose loop trains a network.
+
+    Raises
+    ------
+    MissingExtraError
+        If micro_sam's is wished for, and not installed.
+    """
+    from napari_neuropil.networks.vit_sam import VitSam
+    from napari_neuropil.prompts._micro_sam import check_installed, is_installed
+
+    if wish == "micro_sam":
+        check_installed()
+    if wish == "auto":
+        return "micro_sam" if isinstance(base.network, VitSam) and is_installed() else "own"
+    return wish
+
+
+def _settings(request: TuneRequest, trainer: Trainer) -> TuningSettings:
     from napari_neuropil.training.sam_patches import SamPatchSettings
     from napari_neuropil.training.sam_tuning import TuningSettings
     from napari_neuropil.training.trainer import OptimiserSettings
 
     every = max(1, min(_MOST_STEPS, request.steps // _LEAST_SAVES))
     return TuningSettings(
+        trainer=trainer,
         parts=request.parts,
         prompts=SamPatchSettings(objects=8, smallest_part=request.smallest),
         optimiser=OptimiserSettings(

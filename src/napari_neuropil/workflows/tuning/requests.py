@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_neuropil.workflows.tuning.corrected_source import CorrectedSource
 
+Trainer = Literal["own", "micro_sam"]
+TrainerWish = Literal["auto", "own", "micro_sam"]
+
 
 class TuneRequest(CorrectedSource):
     """A wish, as the window, the command line and scripts state it."""
@@ -24,6 +27,11 @@ class TuneRequest(CorrectedSource):
     )
     base: str = Field("compact", description="Name or file of the network to begin with.")
     parts: Literal["decoder", "lora", "all"] = Field("decoder", description="What learns.")
+    trainer: TrainerWish = Field(
+        "auto",
+        description="Whose loop trains: the one here, or micro_sam's. auto: micro_sam's for "
+        "published networks where it is installed.",
+    )
     held_out: Literal["sections", "segments"] = Field(
         "sections", description="What is measured on: the last sections, or whole segments."
     )
@@ -58,6 +66,7 @@ class TunePlan(BaseModel):
     device: str
     voxel_size: tuple[float, float, float] = Field(description="Of the image, nm.")
     factors: tuple[int, int] = Field(description="Pixels (y, x) that the network sees as one.")
+    trainer: Trainer = Field(description="Whose loop trains.")
     learning: int = Field(description="Numbers of the network that learn.")
     training_objects: int = Field(description="Corrected cross-sections to learn from.")
     training_segments: tuple[int, ...]

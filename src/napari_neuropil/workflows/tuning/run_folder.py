@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_neuropil.errors import OutputError, SettingsError
+from napari_neuropil.training.training_log import LOG, STATE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from napari_neuropil.training.finetune_split import TuningSplit
 
 _RUN: Final = "run.json"
-_STATE: Final = "state.pt"
-_LOG: Final = "log.csv"
 _NO_LOSS: Final = ("step", "seconds", "validation")
 
 
@@ -79,7 +78,7 @@ def claim_folder(folder: Path, key: str, *, overwrite: bool) -> None:
 
 def steps_done(folder: Path, key: str) -> int:
     """Return the steps that a stopped run has saved; 0 where there is none of this key."""
-    path = folder / _STATE
+    path = folder / STATE
     if _held_key(folder) != key or not path.is_file():
         return 0
     import torch
@@ -97,7 +96,7 @@ class Curve:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _LOG
+        self._path = folder / LOG
         self._seen = 0
 
     def news(self) -> Iterator[tuple[int, dict[str, float]]]:
