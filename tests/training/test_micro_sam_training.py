@@ -90,7 +90,7 @@ def test_an_example_is_kept_with_its_prompts() -> None:
     heard: list[Any] = []
 
     def convert(images: Tensor, labels: Tensor, *prompts: Any, **more: Any) -> Any:
-        heard.append((images.shape, labels.unique().tolist(), prompts, more))
+        heard.append((images.shape, np.unique(labels).tolist(), prompts, more))
         return [{"original_size": images.shape[2:]}], [[1, 2]]
 
     shown = ShownPatch(patch)
@@ -120,7 +120,7 @@ def _settings(steps: int, stop_at: int | None = None, parts: str = "decoder") ->
         steps=steps, stop_at=stop_at, learning_rate=1e-2, save_every=2, validate_every=4
     )
     prompts = SamPatchSettings(objects=4, mask_share=0.5)
-    return TuningSettings(trainer="micro_sam", parts=parts, prompts=prompts, optimiser=run)  # type: ignore[arg-type]
+    return TuningSettings(trainer="micro_sam", parts=parts, prompts=prompts, optimiser=run)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def _micro_sam() -> None:
 def test_its_trainer_learns(tiny_sam: Any, draw_discs: Discs, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in tiny_sam.state_dict().items()}
     told: list[tuple[int, dict[str, float]]] = []
-    numbers, own = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]
+    numbers, own = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
     state, spec = tune_network(
         tiny_sam, _tiles(draw_discs, 1, 2, 3), _tiles(draw_discs, 8), _settings(40),
         tmp_path, _CPU, lambda step, terms: told.append((step, dict(terms))),

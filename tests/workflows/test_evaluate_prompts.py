@@ -14,7 +14,8 @@ from napari_neuropil.errors import CancelledError, SettingsError, VolumeFormatEr
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.segmenter import ImageEmbedding
 from napari_neuropil.prompts.segmenters import open_segmenter
-from napari_neuropil.workflows.evaluate_prompts import Examined, evaluate_prompts
+from napari_neuropil.workflows.evaluate_prompts import evaluate_prompts
+from napari_neuropil.workflows.examined_sections import Examined
 from napari_neuropil.workflows.id_ranges import parse_ids
 
 

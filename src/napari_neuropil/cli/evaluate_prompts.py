@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,14 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
     wrong: Annotated[
         float, typer.Option(min=0, max=1, help="Share of clicks with the wrong sign.")
     ] = 0.0,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Also carry the mask of one box of each label through all sections, and compare "
+            "in 3D.",
+        ),
+    ] = False,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
     as_json: EventsAsJson = False,
 ) -> None:
@@ -57,31 +65,28 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
         from napari_neuropil.inference.devices import choose_device
         from napari_neuropil.prompts.segmenters import open_segmenter
         from napari_neuropil.prompts.tiled_segmenter import TiledSegmenter
-        from napari_neuropil.workflows.evaluate_prompts import Examined
+        from napari_neuropil.workflows.evaluate_following import evaluate_following
         from napari_neuropil.workflows.evaluate_prompts import evaluate_prompts as measure
+        from napari_neuropil.workflows.examined_sections import Examined
         from napari_neuropil.workflows.id_ranges import parse_ids
 
         chosen = Examined(roi, every, factor, parse_ids(ids), smallest)
         user = UserSettings(max_clicks=clicks, jitter=jitter, wrong_share=wrong)
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for name in segmenter or ["compact"]:
-            opened = open_segmenter(name, str(choose_device(device.value)))
-            found[name] = measure(
-                image,
-                labels,
-                TiledSegmenter(opened),
-                chosen,
-                user=user,
-                report=reporter.progress,
-            ).as_dict()
+            tiled = TiledSegmenter(open_segmenter(name, str(choose_device(device.value))))
+            what = (image, labels, tiled, chosen)
+            found[name] = measure(*what, user=user, report=reporter.progress).as_dict()
+            if follow:
+                found[name] |= evaluate_following(*what, report=reporter.progress).as_dict()
         if as_json:
             reporter.done(scores=found)
             return
         show_table(found)
 
 
-def show_table(found: dict[str, dict[str, float]]) -> None:
-    """Print the scores, one column a segmenter."""
+def show_table(found: dict[str, dict[str, Any]]) -> None:
+    """Print the scores, one column a segmenter; single objects are in the JSON alone."""
     from rich.table import Table
 
     from napari_neuropil.cli.reporting import console
@@ -90,6 +95,7 @@ def show_table(found: dict[str, dict[str, float]]) -> None:
     table.add_column("")
     for name in found:
         table.add_column(Path(name).stem, justify="right")
-    for row in next(iter(found.values())):
+    rows = [row for row in next(iter(found.values())) if row != "each_3d"]
+    for row in rows:
         table.add_row(row.replace("_", " "), *(f"{scores[row]:.4g}" for scores in found.values()))
     console().print(table)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_neuropil.errors import CancelledError, SettingsError, VolumeFormatError
+from napari_neuropil.errors import CancelledError, SettingsError
 from napari_neuropil.evaluation.object_error import object_consistency_error
 from napari_neuropil.evaluation.simulated_user import (
     ClickRun,
@@ -19,9 +19,7 @@ from napari_neuropil.evaluation.simulated_user import (
     mean_clicks,
     simulate_user,
 )
-from napari_neuropil.geometry import Roi
-from napari_neuropil.inference.grey_values import find_grey_range
-from napari_neuropil.volumes import check_image, open_volume
+from napari_neuropil.workflows.examined_sections import Examined, ExaminedSections
 from napari_neuropil.workflows.requests import Progress, Report
 
 if TYPE_CHECKING:
@@ -69,41 +67,6 @@ class PromptScores:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What of a volume is looked at.
-
-    Parameters
-    ----------
-    roi : str, optional
-        ``z0:z1,y0:y1,x0:x1``.
-    every : int
-        Only each n-th section.
-    factor : int
-        Pixels along y and x averaged to one.
-    ids : sequence of int
-        Labels that count; none = all.
-    smallest : int
-        Parts of fewer pixels do not count, pixels after averaging.
-
-    Raises
-    ------
-    SettingsError
-        If a number is below 1.
-    """
-
-    roi: str | None = None
-    every: int = 1
-    factor: int = 1
-    ids: Sequence[int] = ()
-    smallest: int = 200
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be counted."""
-        if min(self.every, self.factor, self.smallest) < 1:
-            raise SettingsError(str(self), "every, factor and smallest whole numbers from 1", "")
-
-
 def evaluate_prompts(
     image: str | Path,
     labels: str | Path,
@@ -136,38 +99,16 @@ def evaluate_prompts(
     NeuropilError
         If a volume cannot be read, the shapes differ, or no object is left.
     """
-    from napari_neuropil.prompts.detector_scale import pool_section
-    from napari_neuropil.training.section_objects import find_objects
-
-    volume, truth = open_volume(image), open_volume(labels)
-    check_image(volume)
-    if volume.shape != truth.shape:
-        raise VolumeFormatError(
-            f"The image has shape {volume.shape}, the labels {truth.shape}.",
-            "the same voxels",
-            "give the labels of this image.",
-        )
-    examined = examined or Examined()
-    box = Roi.parse(examined.roi, volume.shape) if examined.roi else Roi.of_shape(volume.shape)
-    factor = examined.factor
-    grey, _ = find_grey_range(volume, box, "auto", invert=False)
+    part = ExaminedSections(image, labels, examined or Examined())
     tally = _Tally(segmenter, user or UserSettings())
-    sections = range(box.start[0], box.stop[0], examined.every)
-    for done, z in enumerate(sections):
+    for done, z in enumerate(part.every):
         if cancelled():
             raise CancelledError("Stopped.", "", "start again any time.")
-        report(Progress(stage="sections", done=done, total=len(sections)))
-        plane = Roi((z, *box.start[1:]), (z + 1, *box.stop[1:]))
-        section = np.round(grey.apply(volume.read(plane))[0] * 255).astype(np.uint8)
-        found = truth.read(plane)[0][::factor, ::factor]
-        pooled = pool_section(section, (factor, factor))
-        height, width = pooled.shape
-        wanted = found[:height, :width]
-        chosen = examined.ids or np.unique(wanted[wanted > 0]).tolist()
-        objects = find_objects(wanted, z, chosen, smallest=examined.smallest)
+        report(Progress(stage="sections", done=done, total=len(part.every)))
+        objects = part.objects(z)
         if objects:
-            tally.add(pooled, objects)
-    report(Progress(stage="sections", done=len(sections), total=len(sections)))
+            tally.add(part.image(z), objects)
+    report(Progress(stage="sections", done=len(part.every), total=len(part.every)))
     return tally.scores()
 
 
