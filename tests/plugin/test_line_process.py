@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from qtpy.QtCore import QObject
 
 from napari_neuropil.plugin.line_process import LineProcess
 
@@ -55,3 +57,20 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(
         monkeypatch.setenv("OMP_WAIT_POLICY", own)
     code = "import os; print(os.environ['OMP_WAIT_POLICY'])"
     assert _run(qtbot, [sys.executable, "-c", code])[1] == [found]
+
+
+def test_who_is_deleted_takes_the_process_along(qtbot: Any, qtlog: Any) -> None:
+    owner = QObject()
+    process = LineProcess([sys.executable, "-c", "import time; print('up'); time.sleep(60)"], owner)
+    heard: list[bytes] = []
+    ended: list[int | None] = []
+    process.heard.connect(heard.append)
+    process.ended.connect(ended.append)
+    process.start()
+    qtbot.waitUntil(lambda: bool(heard), timeout=_WAIT)
+    child = psutil.Process(process.pid)
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: not child.is_running(), timeout=_WAIT)
+    # Its owner is gone: nobody is told, and Qt has nothing to complain about.
+    assert ended == []
+    assert not [record for record in qtlog.records if "QProcess" in record.message]

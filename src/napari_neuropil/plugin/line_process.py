@@ -7,6 +7,7 @@ outlives a crash of the work.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QProcessEnvironment, QTimer, Signal  # type: ignore[attr-defined]
@@ -63,6 +64,9 @@ class LineProcess(QObject):
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.kill)
+        # A closed window deletes its docks before the program quits. `self` is gone by then, its
+        # child is not; left alone, Qt kills it too, but says so on the terminal.
+        self.destroyed.connect(partial(_end, self._process))
 
     @property
     def running(self) -> bool:
@@ -94,10 +98,7 @@ class LineProcess(QObject):
     def kill(self) -> None:
         """End the process now, without signals: its owner is closing."""
         self._killer.stop()
-        if self.running:
-            self._process.blockSignals(True)
-            self._process.kill()
-            self._process.waitForFinished(1000)
+        _end(self._process)
 
     def remember(self, line: bytes) -> None:
         """Keep a line nobody understood: some library wrote it, and it may explain the end."""
@@ -159,3 +160,11 @@ class LineProcess(QObject):
             self.heard.emit(line)
         self._killer.stop()
         self.ended.emit(code)
+
+
+def _end(process: QProcess, _destroyed: object = None) -> None:
+    """End a process now, without signals."""
+    if process.state() != QProcess.ProcessState.NotRunning:
+        process.blockSignals(True)
+        process.kill()
+        process.waitForFinished(1000)
