@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_neuropil.geometry import Roi, VoxelSize
-from napari_neuropil.plugin.staging import Staging
+from napari_neuropil.plugin.staging import Staging, discard
 from napari_neuropil.plugin.worker import WorkerProcess
 
 
@@ -119,9 +116,7 @@ class StagedJob(QObject, Generic[W]):
     def discard(self) -> None:
         """Remove the copy of a layer that was written for a run nobody wanted."""
         if self._staged is not None:
-            # Beside the window: a large folder takes seconds to remove.
-            remove = partial(shutil.rmtree, self._staged, ignore_errors=True)
-            threading.Thread(target=remove, name="neuropil-discard", daemon=True).start()
+            discard(self._staged)
             self._staged = None
 
     def _on_staging_finished(self) -> None:

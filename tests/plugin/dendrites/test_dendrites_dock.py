@@ -68,14 +68,15 @@ def test_a_fresh_dock_says_what_to_do(idle: DendritesWidget) -> None:
 
 
 def test_layers_that_cannot_be_opened_say_why(idle: DendritesWidget) -> None:
-    idle.refiner.viewer.add_image(np.zeros((4, 8, 8)), name="in memory")
+    idle.refiner.viewer.add_image(np.zeros((4, 8, 8, 3)), name="colours", rgb=True)
     combo = idle.source.image
-    at = combo.findText("in memory")
+    at = combo.findText("colours")
     assert at >= 0
-    assert combo.currentText() != "in memory"
+    assert combo.currentText() != "colours"
     combo.setCurrentIndex(at)
     assert not idle.source.start_button.isEnabled()
-    assert "save it" in idle.source.start_button.toolTip()
+    assert "grey values" in idle.source.start_button.toolTip()
+    assert not idle.source.edges.isVisibleTo(idle.source), "nothing to type for it"
 
 
 def test_box_mask_accept_follow_save(dock: DendritesWidget, qtbot: Any) -> None:

@@ -124,6 +124,8 @@ class DendriteController(RefiningState):
 
     def cancel(self) -> None:
         """Stop what takes long; what was found so far stays."""
+        if self.link.share_copied is not None:
+            self.link.stop()
         if self.desk.long is not None:
             self.link.send(Cancel(id=self.desk.long.id))
 

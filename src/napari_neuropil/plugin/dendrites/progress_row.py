@@ -12,6 +12,7 @@ from napari_neuropil.plugin.dendrites.panel_parts import button, row
 from napari_neuropil.workflows.prompting.messages import Embedded
 
 _BAR_HEIGHT: Final = 8
+_STEPS: Final = 1000
 
 
 class ProgressRow(QWidget):
@@ -39,6 +40,7 @@ class ProgressRow(QWidget):
         layout.addLayout(row(self.text, self.bar, self.cancel_button, stretch=1))
         controller.busy_changed.connect(self._show)
         controller.work_changed.connect(self._show)
+        controller.link.copied.connect(self._show)
         controller.link.embedded.connect(self._on_embedded)
         controller.link.changed.connect(self._on_link_changed)
         self._show()
@@ -59,7 +61,13 @@ class ProgressRow(QWidget):
 
     def _show(self) -> None:
         long, embedded = self._controller.desk.long, self._embedded
-        self.cancel_button.setVisible(long is not None)
+        copied = self._controller.link.share_copied
+        self.cancel_button.setVisible(long is not None or copied is not None)
+        if copied is not None:
+            self.setVisible(True)
+            self._range(round(_STEPS * copied), _STEPS)
+            self.text.setText(f"Copying: {round(100 * copied)} %")
+            return
         if long is None:
             self.cancel_button.setEnabled(True)
             pending = embedded is not None and embedded.done < embedded.total

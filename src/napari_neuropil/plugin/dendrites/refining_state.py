@@ -34,6 +34,7 @@ from napari_neuropil.workflows.prompting.messages import (
 
 if TYPE_CHECKING:
     from napari_neuropil.plugin.dendrites.image_choice import ImageChoice
+    from napari_neuropil.plugin.dendrites.layer_copy import LayerCopy
     from napari_neuropil.plugin.dendrites.records import Target
     from napari_neuropil.prompts.packed_mask import PackedMask
 
@@ -135,7 +136,9 @@ class RefiningState(QObject):
 
     # the worker
 
-    def start(self, choice: ImageChoice, words: Sequence[str]) -> None:
+    def start(
+        self, choice: ImageChoice, words: Sequence[str], copy: LayerCopy | None = None
+    ) -> None:
         """Start the worker on an image; what was done on it before is kept.
 
         Parameters
@@ -144,16 +147,22 @@ class RefiningState(QObject):
             Whose voxels are worked on.
         words : sequence of str
             After `neuropil`.
+        copy : LayerCopy, optional
+            Not begun: what the worker opens of a layer in memory.
         """
         before = self.link.choice
-        if before is not None and before.place != choice.place:
+        # A layer in memory may be given other data between two starts.
+        grown = self.layers.over is not None and self.layers.shape != choice.shape
+        if grown or (before is not None and not before.same_as(choice)):
             self._history = WorkHistory()
             self.layers.remove()
-        self.link.start(choice, words)
+            # Copying takes a while: nobody draws on the image before meanwhile.
+            self.layers.over = None
+        self.link.start(choice, words, copy)
 
     def close(self) -> None:
         """End the worker now and let go of the viewer: the dock goes."""
-        self.link.drop()
+        self.link.close()
         for timer in (self._reading, self._drawing, self._looking):
             timer.stop()
         self.viewer.dims.events.current_step.disconnect(self._on_moved)

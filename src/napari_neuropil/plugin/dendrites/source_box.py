@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from napari_neuropil.plugin.dendrites.image_choice import (
     image_choices,
     worker_words,
 )
+from napari_neuropil.plugin.dendrites.layer_copy import LayerCopy, copy_of
 from napari_neuropil.plugin.dendrites.panel_parts import PRIMARY, button, combo, row
 from napari_neuropil.plugin.dendrites.segmenter_choice import (
     WITHOUT_NETWORK,
@@ -28,6 +30,7 @@ from napari_neuropil.plugin.worker import error_text
 
 _FILE: Final = "\0file"
 _NOTHING: Final = "Open an image or a project first"
+_REMOVED: Final = "The layer was removed: it is not copied, and nothing was started."
 
 
 class SourceBox(QWidget):
@@ -98,9 +101,7 @@ class SourceBox(QWidget):
 
     def choose(self, place: str) -> None:
         """Choose the image or project at a path."""
-        for number, choice in enumerate(self._choices):
-            if choice.place == place:
-                self.image.setCurrentIndex(self.image.findData(number))
+        self._take(lambda choice: choice.place == place)
 
     def choose_segmenter(self, name: str) -> None:
         """Choose a segmenter by name or file."""
@@ -116,21 +117,23 @@ class SourceBox(QWidget):
                 _choose(menu, name)
         link = self._controller.link
         if link.running and link.choice is not None:
-            self.choose(link.choice.place)
+            self._take(link.choice.same_as)
             # At once: the old one must not answer what is asked of the new one.
             link.drop()
             link.changed.emit()
             self.start()
 
     def start(self) -> None:
-        """Start the worker on what is chosen."""
+        """Start the worker on what is chosen; a layer in memory is copied as it is now."""
         choice = self.choice
-        if choice is None or self._preparing is not None:
+        busy = self._preparing is not None or self._controller.link.share_copied is not None
+        if choice is None or busy:
             return
         segmenter, detector = self.models
         try:
             size = _size(self.edges.text()) if self.edges.isVisibleTo(self) else None
-        except NeuropilError as error:
+            copy = copy_of(choice, size)
+        except (NeuropilError, OSError) as error:
             self._controller.message.emit(str(error), True)
             return
         cache = None if segmenter in WITHOUT_NETWORK else embedding_folder()
@@ -141,10 +144,11 @@ class SourceBox(QWidget):
                 detector=detector if Path(detector).suffix else "",
                 voxel_size=size,
                 cache_dir=cache,
+                copy=None if copy is None else copy.path,
             ),
             self,
         )
-        call.returned.connect(lambda words: self._on_prepared(choice, words))
+        call.returned.connect(lambda words: self._on_prepared(choice, words, copy))
         call.failed.connect(self._on_failed)
         self._preparing = call
         self._show()
@@ -175,7 +179,7 @@ class SourceBox(QWidget):
         self.image.clear()
         for number, choice in enumerate(self._choices):
             self.image.addItem(choice.title, number)
-            _explain(self.image, number, choice.missing, choice.place)
+            _explain(self.image, number, choice.missing, choice.tip)
         if not self._choices:
             self.image.addItem(_NOTHING, None)
         else:
@@ -183,18 +187,33 @@ class SourceBox(QWidget):
             open_ones = [n for n, c in enumerate(self._choices) if not c.missing]
             self.image.setCurrentIndex((kept or open_ones or [0])[0])
         self.image.blockSignals(False)
+        link = self._controller.link
+        if link.share_copied is not None and not self._is_there(link.choice):
+            link.stop(_REMOVED)
         self._show()
+
+    def _is_there(self, choice: ImageChoice | None) -> bool:
+        return choice is not None and choice.layer in self._viewer.layers
+
+    def _take(self, wanted: Callable[[ImageChoice], bool]) -> None:
+        for number, choice in enumerate(self._choices):
+            if wanted(choice):
+                self.image.setCurrentIndex(self.image.findData(number))
 
     def _show(self, _event: Any = None) -> None:
         choice, link = self.choice, self._controller.link
-        unknown = choice is not None and choice.project is None and choice.voxel_size is None
+        why = _NOTHING if choice is None else choice.missing
+        unknown = (
+            choice is not None and choice.project is None and choice.voxel_size is None and not why
+        )
         self.edges.setVisible(unknown)
         self._edges_title.setVisible(unknown)
-        why = _NOTHING if choice is None else choice.missing
         busy = self._preparing is not None or (link.running and link.ready is None)
         self.start_button.setEnabled(not why and not busy)
         self.start_button.setToolTip(why or "Start the segmenter in a process of its own.")
-        text = "Starting ..." if busy else "Start again" if link.running else "Start"
+        text = "Start again" if link.running else "Start"
+        if busy:
+            text = "Starting ..." if link.share_copied is None else "Copying ..."
         self.start_button.setText(text)
         self.start_button.setStyleSheet("" if link.running else PRIMARY)
         self.stop_button.setEnabled(link.running)
@@ -203,14 +222,24 @@ class SourceBox(QWidget):
     def _stop(self) -> None:
         self._controller.link.stop()
 
-    def _on_prepared(self, choice: ImageChoice, words: list[str]) -> None:
-        self._preparing = None
-        self._controller.start(choice, words)
+    def _on_prepared(self, choice: ImageChoice, words: list[str], copy: LayerCopy | None) -> None:
+        self._forget_call()
+        if copy is not None and not self._is_there(choice):
+            self._controller.message.emit(_REMOVED, False)
+            self._show()
+            return
+        self._controller.start(choice, words, copy)
 
     def _on_failed(self, facts: dict[str, Any]) -> None:
-        self._preparing = None
+        self._forget_call()
         self._controller.message.emit(error_text(facts), True)
         self._show()
+
+    def _forget_call(self) -> None:
+        # With it goes what it holds: the voxels of a layer.
+        call, self._preparing = self._preparing, None
+        if call is not None:
+            call.deleteLater()
 
     def _on_model_chosen(self, menu: QComboBox, index: int) -> None:
         if menu.itemData(index) != _FILE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
+from napari_neuropil.plugin.dendrites.layer_copy import LayerCopy
 from napari_neuropil.plugin.dendrites.prompt_client import PromptClient
 from napari_neuropil.plugin.worker import error_text
 from napari_neuropil.workflows.prompting.messages import (
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class WorkerLink(QObject):
-    """One worker at a time.
+    """One worker at a time, and the copy of a layer in memory that it reads.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ class WorkerLink(QObject):
     -------
     changed : no argument
         Read `running`, `ready`.
+    copied : no argument
+        Read `share_copied`.
     became_ready : Ready
         Requests are answered from now on.
     answered : Event
@@ -46,6 +49,7 @@ class WorkerLink(QObject):
     """
 
     changed = Signal()
+    copied = Signal()
     became_ready = Signal(object)
     answered = Signal(object)
     embedded = Signal(object)
@@ -57,42 +61,79 @@ class WorkerLink(QObject):
         self.choice: ImageChoice | None = None
         self.ready: Ready | None = None
         self._client: PromptClient | None = None
+        self._copy: LayerCopy | None = None
+        self._words: Sequence[str] = ()
 
     @property
     def running(self) -> bool:
-        """Whether a worker is starting or there."""
-        return self._client is not None
+        """Whether a worker is starting or there; also while its layer is copied."""
+        return self._client is not None or self._copy is not None
 
-    def start(self, choice: ImageChoice, words: Sequence[str]) -> None:
-        """Start a worker on an image; one that runs is ended."""
+    @property
+    def share_copied(self) -> float | None:
+        """How much of a layer in memory is written; None: nothing is being copied."""
+        return None if self._copy is None else self._copy.share
+
+    def start(
+        self, choice: ImageChoice, words: Sequence[str], copy: LayerCopy | None = None
+    ) -> None:
+        """Start a worker on an image, once its copy is written; one that runs is ended."""
         self.drop()
-        self.choice = choice
-        client = PromptClient(words, self)
+        self.choice, self._words = choice, words
+        if copy is None:
+            self._launch()
+            return
+        copy.setParent(self)
+        copy.progressed.connect(self.copied)
+        copy.written.connect(self._launch)
+        copy.failed.connect(self._on_ended)
+        self._copy = copy
+        copy.start()
+        self.message.emit(f"Copying {choice.title} to a temporary folder ...", False)
+        self.changed.emit()
+
+    def stop(self, why: str = "Stopped before the segmenter began.") -> None:
+        """Ask the worker to end; while its layer is copied, stop that, and say why."""
+        if self._client is not None:
+            self._client.stop()
+        elif self._copy is not None:
+            self.drop()
+            self.message.emit(why, False)
+            self.changed.emit()
+
+    def drop(self) -> None:
+        """End the worker now, without a word."""
+        client, self._client = self._client, None
+        copy, self._copy = self._copy, None
+        self.ready = None
+        if client is not None:
+            client.kill()
+            client.deleteLater()
+        if copy is not None:
+            copy.drop()
+        if client is not None or copy is not None:
+            self.ended.emit()
+
+    def close(self) -> None:
+        """Do the same: the dock goes."""
+        copy = self._copy
+        self.drop()
+        if copy is not None:
+            copy.kill()
+
+    def send(self, request: Request) -> None:
+        """Send a request, if somebody is there to answer."""
+        if self._client is not None and self.ready is not None:
+            self._client.send(request)
+
+    def _launch(self) -> None:
+        client = PromptClient(self._words, self)
         client.heard.connect(self._on_heard)
         client.ended.connect(self._on_ended)
         self._client = client
         client.start()
         self.message.emit("Starting the segmenter ...", False)
         self.changed.emit()
-
-    def stop(self) -> None:
-        """Ask the worker to end."""
-        if self._client is not None:
-            self._client.stop()
-
-    def drop(self) -> None:
-        """End the worker now, without a word."""
-        client, self._client = self._client, None
-        self.ready = None
-        if client is not None:
-            client.kill()
-            client.deleteLater()
-            self.ended.emit()
-
-    def send(self, request: Request) -> None:
-        """Send a request, if somebody is there to answer."""
-        if self._client is not None and self.ready is not None:
-            self._client.send(request)
 
     def _on_ended(self, facts: dict[str, Any]) -> None:
         self.drop()
