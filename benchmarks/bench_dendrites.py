@@ -1,16 +1,19 @@
 """Dendrites of AC4 80-99, from one box each: masks in sections, then in 3D, several segmenters.
 
     python benchmarks/bench_dendrites.py FOLDER [--segmenter watershed compact] [--detector FILE]
-        [--walk ours mask box points points_and_mask single_point]
+        [--walk ours ours+project segment mask box points points_and_mask single_point]
+        [--project FOLDER]
 
 FOLDER holds `ac4_image.tif` and `ac4_labels.tif`; pixels are averaged to 12 nm. The dendrites are
 those of the detector's recipe. Every dendrite begins in the section where it is largest, with the
 tight box of its largest piece there: the true one, and with --detector the detector's best box that
 overlaps it by at least 0.5 (those it does not find count as recall 0). The mask of that box is
 carried through all sections by `prompts.propagation`, as the dock does; the other walks are those
-of micro_sam (`micro_sam_walk`), with the same segmenter and the same first mask. Prints means over
-dendrites of IoU and Dice of the first mask, and of recall, leak (voxels outside over the dendrite's
-own) and Dice in 3D.
+of micro_sam (`micro_sam_walk`), with the same segmenter and the same first mask. With --project, a
+project of exactly these sections, `ours+project` takes its segments as evidence, and `segment` is
+the project alone: the segments of which the first mask covers half, and the one with most of it.
+Prints means over dendrites of IoU and Dice of the first mask, and of recall, leak (voxels outside
+over the dendrite's own) and Dice in 3D.
 """
 
 from __future__ import annotations
@@ -32,12 +35,13 @@ from napari_neuropil.prompts.propagation import propagate
 from napari_neuropil.prompts.propagation_settings import Sections
 from napari_neuropil.prompts.segmenter import ImageEmbedding, Segmenter
 from napari_neuropil.prompts.segmenters import open_segmenter
+from napari_neuropil.workflows.results import open_segments
 
 FIRST, END = 80, 100
 IDS = (1, 7, *range(8, 25))
 SMALLEST = 300
 AGREE = 0.5
-OURS = "ours"
+OURS, GUIDED, ALONE = "ours", "ours+project", "segment"
 
 Box = tuple[float, float, float, float]
 
@@ -49,6 +53,24 @@ def load(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     z, y, x = image.shape
     pooled = image.reshape(z, y // 2, 2, x // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
     return pooled, labels[:, ::2, ::2].astype(np.int64)
+
+
+def load_segments(project: Path, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return a project's segments at 12 nm: those in the middle of each pixel."""
+    with open_segments(project) as segments:
+        found = np.asarray(segments.array[:, :, :])[:, 1::2, 1::2].astype(np.int64)
+    if found.shape != shape:
+        raise SystemExit(f"{project} holds {found.shape} pixels of 12 nm, not {shape}")
+    return found
+
+
+def alone(z: int, mask: NDArray[np.bool_], segments: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the segments that the first mask means, in all other sections."""
+    names, inside = np.unique(segments[z][mask & (segments[z] > 0)], return_counts=True)
+    sizes = np.array([np.count_nonzero(segments[z] == name) for name in names])
+    whole = np.isin(segments, [*names[2 * inside >= sizes], *names[np.argsort(inside)[-1:]]])
+    whole[z] = mask
+    return whole
 
 
 def starts(labels: NDArray[np.int64]) -> dict[int, tuple[int, NDArray[np.bool_], Box]]:
@@ -117,6 +139,7 @@ def run(
     wanted: dict[int, tuple[int, Any, Box]],
     boxes: dict[int, Box],
     way: str,
+    segments: NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """Return the means over all dendrites."""
     clicks: list[float] = []
@@ -134,9 +157,13 @@ def run(
         truth = labels == name
         whole = np.zeros(labels.shape, np.bool_)
         whole[z] = mask
-        if mask.any() and way == OURS:
-            for step in propagate({z: mask}, segmenter, Sections(labels.shape, embed)):
+        if mask.any() and way in (OURS, GUIDED):
+            told = segments.__getitem__ if segments is not None and way == GUIDED else None
+            sections = Sections(labels.shape, embed)
+            for step in propagate({z: mask}, segmenter, sections, segments_of=told):
                 whole[step.z] = step.mask
+        elif mask.any() and way == ALONE and segments is not None:
+            whole = alone(z, mask, segments)
         elif mask.any():
             whole = walk(z, mask, segmenter, embed, len(labels), way)
         both = np.count_nonzero(whole & truth)
@@ -169,9 +196,14 @@ def main() -> None:
         "--segmenter", nargs="+", default=["box", "ellipse", "watershed", "compact"]
     )
     parser.add_argument("--detector", type=Path)
-    parser.add_argument("--walk", nargs="+", choices=[OURS, *MODES], default=[OURS])
+    parser.add_argument("--project", type=Path)
+    ways = [OURS, GUIDED, ALONE, *MODES]
+    parser.add_argument("--walk", nargs="+", choices=ways, default=[OURS])
     options = parser.parse_args()
+    if options.project is None and {GUIDED, ALONE} & set(options.walk):
+        parser.error(f"{GUIDED} and {ALONE} need --project")
     image, labels = load(options.folder)
+    segments = load_segments(options.project, labels.shape) if options.project else None
     wanted = starts(labels)
     kinds = {"true boxes": {name: box for name, (_, _, box) in wanted.items()}}
     if options.detector:
@@ -184,7 +216,7 @@ def main() -> None:
         segmenter = open_segmenter(name)
         embed = Embedded(segmenter, image)
         for (kind, boxes), way in product(kinds.items(), options.walk):
-            found = run(segmenter, embed, labels, wanted, boxes, way)
+            found = run(segmenter, embed, labels, wanted, boxes, way, segments)
             line = "  ".join(f"{key} {value:.3f}" for key, value in found.items())
             print(f"  {name:10s} {kind} ({len(boxes)}) {way:15s} {line}", flush=True)
 

@@ -31,6 +31,8 @@ from napari_neuropil.prompts.propagation_evidence import Evidence, Stop
 from napari_neuropil.prompts.propagation_settings import PropagationSettings, Sections
 from napari_neuropil.prompts.section_questions import SectionQuestions
 from napari_neuropil.prompts.section_walk import SectionWalk, WalkStep, Way
+from napari_neuropil.prompts.segment_evidence import SegmentsOf
+from napari_neuropil.prompts.segment_guide import SegmentGuide
 from napari_neuropil.prompts.segmenter import Segmenter
 
 
@@ -81,6 +83,7 @@ def propagate(
     sections: Sections,
     settings: PropagationSettings | None = None,
     *,
+    segments_of: SegmentsOf | None = None,
     edited: int | None = None,
     on_stop: Callable[[Stop], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -98,6 +101,8 @@ def propagate(
         The volume and its embeddings.
     settings : PropagationSettings, optional
         Thresholds.
+    segments_of : callable, optional
+        Segments of an existing 3D segmentation, as evidence (`segment_guide`).
     edited : int, optional
         An accepted section: only what lies between its accepted neighbours is carried on
         (`reach_of_edit`), all else stays.
@@ -123,7 +128,9 @@ def propagate(
         raise VolumeFormatError(
             f"section {edited}, edited but not accepted", "one of the accepted sections"
         )
-    questions = SectionQuestions(segmenter, sections, settings)
+    use = segments_of if settings.use_segments else None
+    guide = None if use is None else SegmentGuide(use)
+    questions = SectionQuestions(segmenter, sections, settings, guide)
     never = cancelled or (lambda: False)
     for low, high in _spans(list(masks), sections.shape[0], edited):
         first, last = masks.get(low), masks.get(high)

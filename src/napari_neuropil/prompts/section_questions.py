@@ -15,6 +15,7 @@ from napari_neuropil.prompts.packed_mask import (
 )
 from napari_neuropil.prompts.propagation_evidence import StopReason
 from napari_neuropil.prompts.propagation_settings import PropagationSettings, Sections
+from napari_neuropil.prompts.segment_guide import SegmentGuide
 from napari_neuropil.prompts.segmenter import Segmenter
 
 _LEAST_BRANCH = 0.03  # of the piece it leaves; smaller rests are jitter of the outline
@@ -39,13 +40,20 @@ class SectionQuestions:
         Of the volume.
     settings : PropagationSettings
         Thresholds.
+    guide : SegmentGuide, optional
+        Mends the answers that carry pieces on.
     """
 
     def __init__(
-        self, segmenter: Segmenter, sections: Sections, settings: PropagationSettings
+        self,
+        segmenter: Segmenter,
+        sections: Sections,
+        settings: PropagationSettings,
+        guide: SegmentGuide | None = None,
     ) -> None:
         self.sections = sections
         self.settings = settings
+        self._guide = guide
         self._segmenter = segmenter
 
     def ask(self, z: int, masks: Sequence[PackedMask]) -> list[Answer | None]:
@@ -57,6 +65,36 @@ class SectionQuestions:
         answers = self._segmenter.masks(self.sections.embedding_of(z), prompts)
         packed = [(PackedMask.of(answer.mask), answer.score) for answer in answers]
         return [Answer(mask, score) if mask is not None else None for mask, score in packed]
+
+    def carry(
+        self, z: int, pieces: Sequence[PackedMask], target: int, expected: Sequence[PackedMask]
+    ) -> list[Answer | None]:
+        """Ask where pieces of a section go on; what the segments contradict is cut off.
+
+        Parameters
+        ----------
+        z : int
+            The section that was.
+        pieces : sequence of PackedMask
+            The object there.
+        target : int
+            The section that is asked.
+        expected : sequence of PackedMask
+            The pieces as expected there; those that leave the section are missing.
+        """
+        answers = self.ask(target, expected)
+        found = [answer.mask for answer in answers if answer is not None]
+        before, there = masks_united(pieces), masks_united(expected)
+        if self._guide is None or before is None or there is None:
+            return answers
+        hint = self._guide.hint(z, before, target, there, found)
+        if hint is None:
+            return answers
+        mended: list[Answer | None] = []
+        for answer in answers:
+            mask = None if answer is None else hint.corrected(answer.mask)
+            mended.append(Answer(mask, answer.score) if answer and mask else None)
+        return mended
 
     def refusal(
         self,

@@ -160,7 +160,7 @@ class SectionWalk:
             else:
                 expected.append(moved)
         kept: list[Answer] = []
-        answers = self._questions.ask(target, expected)
+        answers = self._questions.carry(z, pieces, target, expected)
         for piece, answer in zip(expected, answers, strict=True):
             refusal = self._questions.refusal(piece, answer, expected, z, target)
             if refusal is not None:

@@ -659,6 +659,36 @@ def test_a_project_gives_the_part_and_speaks_for_masks(make_project: Callable[..
     bench.rest()
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("use", [True, False])
+def test_the_projects_segments_take_a_leak_off(
+    make_project: Callable[..., Path], factor: int, use: bool
+) -> None:
+    # Square and neighbour have one grey value from section 1 on; the project knows them apart.
+    image = np.full(SHAPE, 50, np.uint8)
+    image[:, 8:20, 10:24] = 200
+    image[1:, 8:20, 24:34] = 200
+    fragments = np.ones(SHAPE, np.uint64)
+    fragments[:, 8:20, 10:24], fragments[:, 8:20, 24:34] = 2, 3
+    project = make_project(fragments, np.arange(4), grey=image)
+    volume = open_prompt_volume(project.with_suffix(".zarr"), project=project)
+    segmenter = SameGrey(pixel_sizes_nm=(6.0 * factor,))
+    bench = Bench(PromptTools(volume, segmenter, no_detector))
+    ready = bench.next()
+    assert isinstance(ready, Ready)
+    assert ready.pooling == (factor, factor)
+    masks = (SectionBits(z=0, mask=bits(fragments[0] == 2)),)
+    bench.ask(Propagate(id=1, masks=masks, use_segments=use))
+    wanted = fragments[1] == 2 if use else fragments[1] > 1
+    sections = 0
+    while isinstance(event := bench.next(), SectionFound):
+        np.testing.assert_array_equal(mask_of(event), wanted)
+        sections += 1
+    assert sections == SHAPE[0] - 1
+    bench.ask(Quit())
+    bench.rest()
+
+
 def test_another_image_or_part_than_the_projects_is_refused(
     make_project: Callable[..., Path], tmp_path: Path
 ) -> None:

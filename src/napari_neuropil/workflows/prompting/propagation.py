@@ -39,7 +39,7 @@ def propagate_object(
     request : Propagate
         What was accepted.
     volume : PromptVolume
-        Its project's segments, if there is one, are compared with each mask.
+        Its project's segments, if there is one, correct the masks and are compared with them.
     grid : SectionGrid
         Between the volume's pixels and the segmenter's.
     segmenter : ServedSegmenter
@@ -70,14 +70,23 @@ def propagate_object(
         for z, mask in given.items()
     }
     settings = PropagationSettings(
-        min_overlap=request.min_overlap, min_score=request.min_score, branches=request.branches
+        min_overlap=request.min_overlap,
+        min_score=request.min_score,
+        branches=request.branches,
+        use_segments=request.use_segments,
     )
     sections = Sections(grid.coarse_shape, segmenter.embedding_of)
     stops: list[Stop] = []
     with volume.segments() as segments:
         told = _SegmentEvidence(given, segments)
         steps = propagate(
-            accepted, segmenter, sections, settings, edited=request.edited, on_stop=stops.append
+            accepted,
+            segmenter,
+            sections,
+            settings,
+            segments_of=None if segments is None else _coarse(segments, grid),
+            edited=request.edited,
+            on_stop=stops.append,
         )
         for z, found, evidence in steps:
             coarse = PackedMask.of(found)
@@ -100,6 +109,12 @@ def propagate_object(
         seconds=time.perf_counter() - since,
         stops=tuple(_stop_fact(stop, grid.factors) for stop in stops),
     )
+
+
+def _coarse(
+    segments: Callable[[int], NDArray[Any]], grid: SectionGrid
+) -> Callable[[int], NDArray[Any]]:
+    return lambda z: grid.pick(segments(z))
 
 
 class _SegmentEvidence:

@@ -87,6 +87,9 @@ class Propagate(Message):
     )
     min_score: FiniteFloat = Field(0.0, ge=0, le=1, description="Least score of a mask.")
     branches: bool = Field(default=False, description="Whether branches are looked for.")
+    use_segments: bool = Field(
+        default=True, description="Whether the project's segments correct the masks."
+    )
 
 
 class Link(Message):
