@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_neuropil.errors import CancelledError, SettingsError
+from napari_neuropil.errors import CancelledError, SettingsError, VolumeFormatError
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.segmenter import ImageEmbedding
 from napari_neuropil.workflows.evaluate_following import FollowedObject, evaluate_following
 from napari_neuropil.workflows.examined_sections import Examined
+from napari_neuropil.workflows.import_inputs import ImportRequest
+from napari_neuropil.workflows.import_labels import import_labels
 
 
 class _Reader:
@@ -99,6 +101,28 @@ def test_what_is_lost_is_counted(files: tuple[Path, Path]) -> None:
         *files, _Reader(blind=range(6)), Examined(ids=[100], smallest=20)
     ).each
     assert (none.box_iou, none.recall, none.leak, none.dice, none.complete) == (0, 0, 0, 0, 0)
+
+
+def test_a_project_of_the_part_cuts_off_leaks(files: tuple[Path, Path], tmp_path: Path) -> None:
+    # A neighbour in the corner of the disc's box, where the leak of section 4 goes.
+    image, labels = (np.load(path) for path in files)
+    neighbour = np.zeros(labels.shape, np.bool_)
+    neighbour[:, 9:14, 14:19] = labels[:, 9:14, 14:19] == 0
+    labels[neighbour], image[neighbour] = 50, 50
+    np.save(files[0], image)
+    np.save(files[1], labels)
+    part = Examined(ids=[100], smallest=20)
+    project = tmp_path / "p.neuropil"
+    import_labels(
+        ImportRequest(labels=str(files[1]), project=str(project), voxel_size=(30, 12, 12))
+    )
+    (alone,) = evaluate_following(*files, _Reader(leaky=[4]), part).each
+    (guided,) = evaluate_following(*files, _Reader(leaky=[4]), part, project=project).each
+    per_voxel = 1 / (6 * int((labels[0] == 100).sum()))
+    assert alone.leak - guided.leak == pytest.approx(neighbour[0].sum() * per_voxel)
+    assert guided.recall == alone.recall == 1
+    with pytest.raises(VolumeFormatError, match="the part that is looked at"):
+        evaluate_following(*files, _Reader(), Examined(roi="0:3,:,:", smallest=20), project=project)
 
 
 def test_part_and_averaging(files: tuple[Path, Path]) -> None:

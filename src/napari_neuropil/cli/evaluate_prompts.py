@@ -51,6 +51,12 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
             "in 3D.",
         ),
     ] = False,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            help="Project of this part of the image: with --follow its segments correct the masks."
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where networks run.")] = Device.auto,
     as_json: EventsAsJson = False,
 ) -> None:
@@ -78,7 +84,9 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
             what = (image, labels, tiled, chosen)
             found[name] = measure(*what, user=user, report=reporter.progress).as_dict()
             if follow:
-                found[name] |= evaluate_following(*what, report=reporter.progress).as_dict()
+                found[name] |= evaluate_following(
+                    *what, project=project, report=reporter.progress
+                ).as_dict()
         if as_json:
             reporter.done(scores=found)
             return

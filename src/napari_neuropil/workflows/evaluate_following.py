@@ -6,9 +6,10 @@ Nobody corrects anything, so this is what a user would be given to start with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from napari_neuropil.errors import CancelledError, SettingsError
 from napari_neuropil.workflows.examined_sections import Examined, ExaminedSections
 from napari_neuropil.workflows.requests import Progress, Report
+from napari_neuropil.workflows.results import open_segments
 
 if TYPE_CHECKING:
-    from napari_neuropil.prompts.propagation_settings import PropagationSettings, Sections
+    from napari_neuropil.prompts.propagation import PropagatedSection
+    from napari_neuropil.prompts.propagation_evidence import Stop
     from napari_neuropil.prompts.segmenter import ImageEmbedding, Segmenter
+    from napari_neuropil.training.section_objects import SectionObject
 
 _KEPT: Final = 128
 """Embeddings in memory; some MB each."""
@@ -91,7 +95,7 @@ def evaluate_following(
     segmenter: Segmenter,
     examined: Examined | None = None,
     *,
-    settings: PropagationSettings | None = None,
+    project: str | Path | None = None,
     report: Report = lambda _progress: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> FollowScores:
@@ -105,8 +109,8 @@ def evaluate_following(
         Tiled where sections are longer than it sees.
     examined : Examined, optional
         What of the volume is looked at. Objects whose largest part is too small do not count.
-    settings : PropagationSettings, optional
-        As in the dock.
+    project : path-like, optional
+        A project of this part of the image: its segments correct the masks, as in the dock.
     report : callable
         Hears of the stages ``objects`` and ``follow``.
     cancelled : callable
@@ -117,7 +121,9 @@ def evaluate_following(
     NeuropilError
         If a volume cannot be read, the shapes differ, or no object is left.
     """
+    from napari_neuropil.prompts.propagation import propagate
     from napari_neuropil.prompts.propagation_settings import Sections
+    from napari_neuropil.training.held_out_scores import box_prompt
 
     part = ExaminedSections(image, labels, examined or Examined())
     areas = _areas(part, report, cancelled)
@@ -128,13 +134,23 @@ def evaluate_following(
         return segmenter.embed(part.image(first + z))
 
     sections = Sections(part.shape, embedding_of)
-    truth = _Truth(part)
     each = []
-    for done, (label, counts) in enumerate(sorted(areas.items())):
-        report(Progress(stage="follow", done=done, total=len(areas)))
-        found = _follow(label, counts, part, truth, segmenter, sections, settings, cancelled)
-        if found is not None:
-            each.append(found)
+    with _segments(project, part) as segments_of:
+        walk = partial(
+            propagate,
+            segmenter=segmenter,
+            sections=sections,
+            segments_of=segments_of,
+            cancelled=cancelled,
+        )
+        for done, (label, counts) in enumerate(sorted(areas.items())):
+            report(Progress(stage="follow", done=done, total=len(areas)))
+            piece = _largest_piece(label, counts, part)
+            if piece is None:
+                continue
+            (answer,) = segmenter.masks(embedding_of(piece.z - first), [box_prompt(piece)])
+            each.append(_follow(piece, answer.mask, counts, part, walk))
+            _stop_if(cancelled)
     report(Progress(stage="follow", done=len(areas), total=len(areas)))
     if not each:
         raise SettingsError(
@@ -162,66 +178,63 @@ def _areas(
     return areas
 
 
-class _Truth:
-    """The labels of sections, a few of them kept."""
+@contextmanager
+def _segments(
+    project: str | Path | None, part: ExaminedSections
+) -> Iterator[Callable[[int], NDArray[Any]] | None]:
+    """Open a project's segments, with all edits, on the pixels that are measured on."""
+    if project is None:
+        yield None
+        return
+    with open_segments(project) as segments:
+        array = segments.array
+        part.check_same(array.shape, str(project))
+        yield lambda z: part.thin(np.asarray(array[z : z + 1, :, :])[0])
 
-    def __init__(self, part: ExaminedSections) -> None:
-        self._labels = lru_cache(maxsize=_KEPT)(part.labels)
 
-    def __call__(self, label: int, z: int) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = self._labels(z) == label
-        return found
+def _largest_piece(
+    label: int, counts: Mapping[int, int], part: ExaminedSections
+) -> SectionObject | None:
+    """Return the largest part of an object where the object is largest; None if it is small."""
+    from napari_neuropil.training.section_objects import find_objects
+
+    z = max(counts, key=lambda z: (counts[z], -z))
+    pieces = find_objects(part.labels(z), z, [label], smallest=part.examined.smallest)
+    return max(pieces, key=lambda item: item.area, default=None)
 
 
 def _follow(
-    label: int,
-    counts: dict[int, int],
+    piece: SectionObject,
+    mask: NDArray[np.bool_],
+    counts: Mapping[int, int],
     part: ExaminedSections,
-    truth: _Truth,
-    segmenter: Segmenter,
-    sections: Sections,
-    settings: PropagationSettings | None,
-    cancelled: Callable[[], bool],
-) -> FollowedObject | None:
-    """Follow one object; None where its largest part is too small."""
-    from napari_neuropil.prompts.propagation import propagate
-    from napari_neuropil.prompts.propagation_evidence import Stop
-    from napari_neuropil.training.held_out_scores import box_prompt, object_overlap
-    from napari_neuropil.training.section_objects import find_objects
+    walk: Callable[..., Iterator[PropagatedSection]],
+) -> FollowedObject:
+    """Follow one object from the mask of its box, and compare with the labels."""
+    from napari_neuropil.training.held_out_scores import object_overlap
 
     first = part.all.start
-    begin = max(counts, key=lambda z: (counts[z], -z))
-    wanted = np.where(truth(label, begin), np.uint8(1), np.uint8(0))
-    pieces = find_objects(wanted, begin, [1], smallest=part.examined.smallest)
-    if not pieces:
-        return None
-    piece = max(pieces, key=lambda item: item.area)
-    (answer,) = segmenter.masks(sections.embedding_of(begin - first), [box_prompt(piece)])
-    masks = {begin - first: answer.mask}
+    masks = {piece.z - first: mask}
     stops: list[Stop] = []
-    if answer.mask.any():
-        for step in propagate(
-            dict(masks), segmenter, sections, settings, on_stop=stops.append, cancelled=cancelled
-        ):
-            masks[step.z] = step.mask
-    _stop_if(cancelled)
+    if mask.any():
+        masks |= {step.z: step.mask for step in walk(dict(masks), on_stop=stops.append)}
     shared, extra, complete = 0, 0, 0
-    for z, mask in masks.items():
-        inside = truth(label, first + z)
-        both, area = int((mask & inside).sum()), int(mask.sum())
+    for z, found in masks.items():
+        inside = part.labels(first + z) == piece.segment
+        both, area = int((found & inside).sum()), int(found.sum())
         shared, extra = shared + both, extra + area - both
         union = area + counts.get(first + z, 0) - both
         complete += both > 0 and both / union >= _COMPLETE
     size = sum(counts.values())
     return FollowedObject(
-        label,
-        begin,
-        object_overlap(piece, answer.mask),
-        shared / size,
-        extra / size,
-        2 * shared / (size + shared + extra),
-        complete / len(counts),
-        sum(stop.is_doubtful for stop in stops),
+        label=piece.segment,
+        begin=piece.z,
+        box_iou=object_overlap(piece, mask),
+        recall=shared / size,
+        leak=extra / size,
+        dice=2 * shared / (size + shared + extra),
+        complete=complete / len(counts),
+        doubtful_stops=sum(stop.is_doubtful for stop in stops),
     )
 
 

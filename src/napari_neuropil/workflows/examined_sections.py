@@ -111,11 +111,29 @@ class ExaminedSections:
 
     def labels(self, z: int) -> NDArray[Any]:
         """Return the labels of a section, (Y, X), one of each group of pixels."""
+        return self.thin(self._truth.read(self._plane(z))[0])
+
+    def thin(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return one of each group of pixels of the part, (Y, X)."""
         factor = self.examined.factor
         _, height, width = self.shape
-        found = self._truth.read(self._plane(z))[0]
-        pooled: NDArray[Any] = found[::factor, ::factor][:height, :width]
-        return pooled
+        return labels[::factor, ::factor][:height, :width]
+
+    def check_same(self, shape: tuple[int, ...], what: str) -> None:
+        """Refuse what does not hold the voxels of the part.
+
+        Raises
+        ------
+        VolumeFormatError
+            If its shape is another one.
+        """
+        own = tuple(b - a for a, b in zip(self._roi.start, self._roi.stop, strict=True))
+        if tuple(shape) != own:
+            raise VolumeFormatError(
+                f"{what} holds {shape} voxels, the part that is looked at {own}.",
+                "the same voxels",
+                "give the --roi that it was made of.",
+            )
 
     def chosen(self, labels: NDArray[Any]) -> list[int]:
         """Return the labels of a section that count."""

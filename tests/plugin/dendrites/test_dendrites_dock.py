@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_neuropil.plugin.dendrites.box_rows import shape_of_box
+from napari_neuropil.plugin.dendrites.following import FollowOptions
 from napari_neuropil.plugin.dendrites.layer_making import BOXES, MASK, OTHERS, POINTS, THIS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_a_fresh_dock_says_what_to_do(idle: DendritesWidget) -> None:
     assert not idle.proposals.find_button.isEnabled()
     assert not idle.follow.follow_button.isEnabled()
     assert len(idle.refiner.viewer.layers) == 1, "no layer before Start"
-    idle.refiner.follow(min_overlap=0.2, branches=True)
+    idle.refiner.follow(FollowOptions(0.2, branches=True))
     assert "press Start first" in idle.message.text()
 
 

@@ -15,7 +15,7 @@ from napari_neuropil.plugin.dendrites.dendrite_text import (
     dendrite_text,
     stop_value_text,
 )
-from napari_neuropil.plugin.dendrites.following import edited_section, reach_of
+from napari_neuropil.plugin.dendrites.following import FollowOptions, edited_section, reach_of
 from napari_neuropil.plugin.dendrites.object_output import dense_crop, drawn_rows
 from napari_neuropil.plugin.dendrites.prompt_desk import PromptDesk
 from napari_neuropil.plugin.dendrites.records import Dendrite
@@ -149,10 +149,11 @@ def test_sections_come_and_what_the_user_said_stays() -> None:
     )
     work = replace(Work().with_dendrite(thing), dendrite=1)
     desk = PromptDesk()
-    begun, wish = desk.follow(work, min_overlap=0.3, branches=False)
+    begun, wish = desk.follow(work, FollowOptions(0.3, use_segments=False))
     assert wish is not None
     assert [m.z for m in wish.masks] == [3, 6]
     assert (wish.edited, wish.min_overlap, wish.branches) == (3, 0.3, False)
+    assert not wish.use_segments
     assert sorted(begun.dendrites[1].sections) == [3, 6, 8], "beyond 6 nothing can change"
     assert [s.z for s in begun.dendrites[1].stops] == [9]
     assert not begun.dendrites[1].edited
@@ -172,16 +173,16 @@ def test_sections_come_and_what_the_user_said_stays() -> None:
 
 def test_following_without_an_accepted_mask_asks_nothing() -> None:
     desk = PromptDesk()
-    assert desk.follow(Work(), min_overlap=0.2, branches=True)[1] is None
+    assert desk.follow(Work(), FollowOptions(0.2, branches=True))[1] is None
     work = replace(Work().with_dendrite(dendrite(z2=(None, True))), dendrite=1)
-    assert desk.follow(work, min_overlap=0.2, branches=True)[1] is None
+    assert desk.follow(work, FollowOptions(0.2, branches=True))[1] is None
     assert desk.long is None
 
 
 def test_a_cancelled_propagation_keeps_what_came() -> None:
     work = replace(Work().with_dendrite(dendrite(z3=(square(2, 2), True))), dendrite=1)
     desk = PromptDesk()
-    begun, wish = desk.follow(work, min_overlap=0.2, branches=True)
+    begun, wish = desk.follow(work, FollowOptions(0.2, branches=True))
     assert wish is not None
     now = desk.answer(begun, section(wish.id, 4, square(2, 2)))
     now = desk.answer(now, Cancelled(id=wish.id))

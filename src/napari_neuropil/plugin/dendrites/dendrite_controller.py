@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from napari_neuropil.plugin.dendrites.cross_section import Box
+from napari_neuropil.plugin.dendrites.following import FollowOptions
 from napari_neuropil.plugin.dendrites.refining_state import RefiningState
 from napari_neuropil.plugin.dendrites.work import Work
 from napari_neuropil.prompts.packed_mask import PackedMask
@@ -104,11 +105,11 @@ class DendriteController(RefiningState):
             self.link.send(self.desk.detect(sections, min_score))
             self.busy_changed.emit()
 
-    def follow(self, *, min_overlap: float, branches: bool) -> None:
+    def follow(self, options: FollowOptions) -> None:
         """Carry the dendrite in work on through the sections."""
         if not self._may_begin():
             return
-        work, wish = self.desk.follow(self.work, min_overlap=min_overlap, branches=branches)
+        work, wish = self.desk.follow(self.work, options)
         if wish is None:
             self.message.emit(
                 "No mask is accepted yet.\nExpected: a dendrite with one accepted mask\n"

@@ -15,11 +15,11 @@ from napari_neuropil.plugin.dendrites.dendrite_text import (
     stop_text,
     stop_value_text,
 )
+from napari_neuropil.plugin.dendrites.following import FollowOptions
 from napari_neuropil.plugin.dendrites.panel_parts import PRIMARY, button, row, text_line
 from napari_neuropil.workflows.prompting.messages import StopFact
 
 _DOUBTFUL: Final = "#ffb000"
-_LEAST_OVERLAP: Final = 0.2
 
 
 class FollowBox(QWidget):
@@ -50,7 +50,7 @@ class FollowBox(QWidget):
         self.overlap = QDoubleSpinBox()
         self.overlap.setRange(0, 1)
         self.overlap.setSingleStep(0.05)
-        self.overlap.setValue(_LEAST_OVERLAP)
+        self.overlap.setValue(FollowOptions().min_overlap)
         self.overlap.setPrefix("overlap ≥ ")
         self.overlap.setToolTip(
             "Least intersection over union with the section before (0 to 1). Lower goes farther "
@@ -60,6 +60,12 @@ class FollowBox(QWidget):
         self.branches.setToolTip(
             "Also look for branches: several masks in one section. Takes three times as long."
         )
+        self.segments = QCheckBox("segments")
+        self.segments.setChecked(True)
+        self.segments.setToolTip(
+            "The project's segments correct the masks: what a mask takes of a neighbour's segment "
+            "is cut off, a segment that it covers mostly is filled up."
+        )
         self.model = ColumnModel(self._columns(), colour=self._colour)
         self.table = ColumnTable(self.model)
         self.table.setMinimumHeight(70)
@@ -68,7 +74,7 @@ class FollowBox(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.which)
         layout.addWidget(self.text)
-        layout.addLayout(row(self.overlap, self.branches, stretch=0))
+        layout.addLayout(row(self.overlap, self.branches, self.segments, stretch=0))
         layout.addWidget(self.follow_button)
         layout.addWidget(self.table, 1)
         self.which.activated.connect(self._on_which)
@@ -81,7 +87,9 @@ class FollowBox(QWidget):
     def follow(self) -> None:
         """Follow the dendrite in work."""
         self._controller.follow(
-            min_overlap=self.overlap.value(), branches=self.branches.isChecked()
+            FollowOptions(
+                self.overlap.value(), self.branches.isChecked(), self.segments.isChecked()
+            )
         )
 
     def _columns(self) -> tuple[Column, ...]:
@@ -141,6 +149,8 @@ class FollowBox(QWidget):
         controller = self._controller
         can = controller.work.current_dendrite is not None and controller.link.ready is not None
         self.follow_button.setEnabled(can and controller.desk.long is None)
+        choice = controller.link.choice
+        self.segments.setVisible(choice is not None and choice.project is not None)
 
     def _on_which(self, _index: int) -> None:
         self._controller.work_on(self.which.currentData())

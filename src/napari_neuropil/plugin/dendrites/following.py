@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from napari_neuropil.plugin.dendrites.cross_section import CrossSection
 from napari_neuropil.plugin.dendrites.records import Dendrite
@@ -36,9 +36,26 @@ def reach_of(dendrite: Dendrite, edited: int | None) -> tuple[float, float]:
     return max(below, default=-math.inf), min(above, default=math.inf)
 
 
-def propagate_wish(
-    number: int, dendrite: Dendrite, *, min_overlap: float, branches: bool
-) -> Propagate | None:
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """How a dendrite is followed.
+
+    Parameters
+    ----------
+    min_overlap : float
+        Least intersection over union with the section before.
+    branches : bool
+        Whether branches are looked for.
+    use_segments : bool
+        Whether the project's segments correct the masks.
+    """
+
+    min_overlap: float = 0.2
+    branches: bool = False
+    use_segments: bool = True
+
+
+def propagate_wish(number: int, dendrite: Dendrite, options: FollowOptions) -> Propagate | None:
     """Return the request that carries a dendrite on; None where no mask is accepted."""
     accepted = dendrite.accepted
     if not any(mask is not None for mask in accepted.values()):
@@ -50,8 +67,9 @@ def propagate_wish(
             for z, mask in accepted.items()
         ),
         edited=edited_section(dendrite),
-        min_overlap=min_overlap,
-        branches=branches,
+        min_overlap=options.min_overlap,
+        branches=options.branches,
+        use_segments=options.use_segments,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from napari_neuropil.plugin.dendrites.cross_section import Prompts, mask_wish
 from napari_neuropil.plugin.dendrites.following import (
+    FollowOptions,
     begun,
     edited_section,
     propagate_wish,
@@ -94,15 +95,13 @@ class PromptDesk:
         self.long = LongWork(number, "detect", total=len(sections))
         return Detect(id=number, sections=tuple(sections), min_score=min_score)
 
-    def follow(
-        self, work: Work, *, min_overlap: float, branches: bool
-    ) -> tuple[Work, Propagate | None]:
+    def follow(self, work: Work, options: FollowOptions) -> tuple[Work, Propagate | None]:
         """Return the request that carries the dendrite in work on, and the work as it begins."""
         dendrite = work.current_dendrite
         if dendrite is None:
             return work, None
         number = next(self._numbers)
-        wish = propagate_wish(number, dendrite, min_overlap=min_overlap, branches=branches)
+        wish = propagate_wish(number, dendrite, options)
         if wish is None:
             return work, None
         self.long = LongWork(number, "follow", dendrite.id)
