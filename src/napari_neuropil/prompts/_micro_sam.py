@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from napari_neuropil._optional import import_extra
-from napari_neuropil.errors import CheckpointError
+from napari_neuropil.errors import CheckpointError, SettingsError
 from napari_neuropil.networks._torchvision import mend_torchvision
 
 _EXTRA: Final = "sam"
@@ -71,10 +71,19 @@ def import_trainer() -> TrainerParts:
     ------
     MissingExtraError
         If micro_sam is not installed.
+    SettingsError
+        If it is, but not whole, or of a version that has moved its trainer.
     """
-    return TrainerParts(
-        _module("training.sam_trainer").SamTrainer, _module("training.util").ConvertToSamInputs
-    )
+    try:
+        return TrainerParts(
+            _module("training.sam_trainer").SamTrainer, _module("training.util").ConvertToSamInputs
+        )
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"micro_sam is installed, but its trainer cannot be imported: {error}",
+            "micro_sam with all that it needs",
+            "install what is missing, or train with the trainer that comes with neuropil.",
+        ) from error
 
 
 def is_installed() -> bool:

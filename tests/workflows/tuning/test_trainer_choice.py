@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_neuropil.errors import MissingExtraError
+from napari_neuropil.errors import MissingExtraError, SettingsError
 from napari_neuropil.networks.vit_sam import VitSize, build_vit_sam
 from napari_neuropil.prompts import _micro_sam
 from napari_neuropil.workflows.requests import Progress
@@ -56,6 +56,16 @@ def test_the_line_that_installs_it(request_for: Make, monkeypatch: pytest.Monkey
     with pytest.raises(MissingExtraError, match=r"napari-neuropil\[sam\]"):
         tune(request)
     assert not list(Path(request.out).parent.iterdir())
+
+
+def test_half_an_installation_is_said(request_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch_em'")
+
+    monkeypatch.setattr(_micro_sam, "is_installed", lambda: True)
+    monkeypatch.setattr(_micro_sam, "_module", broken)
+    with pytest.raises(SettingsError, match=r"torch_em(?s:.*)comes with neuropil"):
+        tune(request_for(trainer="micro_sam"))
 
 
 @pytest.mark.parametrize("parts", ["decoder", "lora", "all"])
