@@ -143,3 +143,25 @@ def test_what_cannot_be(
     event = _events(capsys.readouterr().out)[-1]
     assert event["event"] == "error"
     assert text in event["found"]
+
+
+@needs_sam
+@pytest.mark.usefixtures("words")  # makes the files
+def test_a_settings_file_says_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, out = tmp_path / "tune.yaml", tmp_path / "by_file.safetensors"
+    lines = ["image: image.npy", "labels: labels.npy", "base: base.safetensors", "steps: 2"]
+    settings.write_text("\n".join([*lines, "voxel_size: [30, 6, 6]", "trainer: own"]))
+    monkeypatch.chdir(tmp_path.parent)  # paths start from the file's folder
+    command = ["train", "sam", "--settings", str(settings), "--out", str(out), "--device", "cpu"]
+    assert run([*command, "--json"]) == 0
+    events = _events(capsys.readouterr().out)
+    plan = next(event for event in events if event["event"] == "plan")
+    assert plan["request"]["image"] == str(tmp_path / "image.npy")
+    assert (plan["steps"], plan["trainer"], plan["device"]) == (2, "own", "cpu")
+    assert events[-1]["steps"] == 2
+    assert events[-1]["accepted"] == out.exists()
+    settings.write_text("\n".join([*lines, "stepz: 3"]))
+    assert run([*command, "--json"]) == 2
+    assert "stepz" in capsys.readouterr().out

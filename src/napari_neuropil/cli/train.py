@@ -20,7 +20,7 @@ def train(
         str,
         typer.Argument(
             help="What to train: segneuron, voxel-embeddings, agq, compact-sam (masks of prompts), "
-            "or detector (boxes)."
+            "detector (boxes); or sam, a promptable network that is there, as neuropil tune does."
         ),
     ],
     settings: Annotated[
@@ -57,6 +57,13 @@ def train(
                 threads=threads,
                 report=reporter.progress,
             )
+        elif method == "sam":
+            from napari_neuropil.cli.tune import run_tuning
+            from napari_neuropil.workflows.tuning.settings_file import read_tune_settings
+
+            request = read_tune_settings(settings, target, data_root=data_root, device=device.value)
+            run_tuning(request, reporter, as_json=as_json)
+            return
         else:
             from napari_neuropil.workflows.train import train_network
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_neuropil.cli.options import Device, EventsAsJson, PartOfImage, Seed, VoxelSizeWish
+
+if TYPE_CHECKING:
+    from napari_neuropil.cli.reporting import Reporter
+    from napari_neuropil.workflows.tuning.requests import TuneRequest
 
 
 class Part(StrEnum):
@@ -136,23 +140,29 @@ def tune(  # noqa: PLR0913 - a command's parameters are its options
         overwrite=overwrite, cache_dir=None if cache_dir is None else str(cache_dir),
     )  # fmt: skip
     with reporting(as_json=as_json) as reporter:
-        from napari_neuropil.workflows.tuning.tune import plan_tuning
-        from napari_neuropil.workflows.tuning.tune import tune as run_tuning
-
         if dry_run:
+            from napari_neuropil.workflows.tuning.tune import plan_tuning
+
             reporter.plan(plan_tuning(request, reporter.progress))
             return
-        try:
-            outcome = run_tuning(request, report=reporter.progress, planned=reporter.plan)
-        except KeyboardInterrupt:
-            reporter.notice("Stopped: the same command goes on from the last saved state.")
-            raise
-        if as_json:
-            reporter.done(**outcome.model_dump(mode="json"))
-            return
-        reporter.done(
-            result=outcome.reason,
-            checkpoint=outcome.checkpoint,
-            steps=outcome.steps,
-            seconds=outcome.seconds,
-        )
+        run_tuning(request, reporter, as_json=as_json)
+
+
+def run_tuning(request: TuneRequest, reporter: Reporter, *, as_json: bool) -> None:
+    """Fine-tune, and say what came of it."""
+    from napari_neuropil.workflows.tuning.tune import tune as carry_out
+
+    try:
+        outcome = carry_out(request, report=reporter.progress, planned=reporter.plan)
+    except KeyboardInterrupt:
+        reporter.notice("Stopped: the same command goes on from the last saved state.")
+        raise
+    if as_json:
+        reporter.done(**outcome.model_dump(mode="json"))
+        return
+    reporter.done(
+        result=outcome.reason,
+        checkpoint=outcome.checkpoint,
+        steps=outcome.steps,
+        seconds=outcome.seconds,
+    )
