@@ -21,9 +21,11 @@ from napari_neuropil.training.micro_sam_view import (
     has_prompts,
 )
 from napari_neuropil.training.sam_patches import SamPatch, SamPatchSettings, choose_objects
-from napari_neuropil.training.sam_tuning import TuningSettings, TuningTile, cut_tiles, tune_network
+from napari_neuropil.training.sam_tuning import tune_network
 from napari_neuropil.training.section_objects import find_objects
 from napari_neuropil.training.trainer import OptimiserSettings
+from napari_neuropil.training.tuning_examples import TuningSettings
+from napari_neuropil.training.tuning_tiles import TuningTile, cut_tiles
 
 _CPU = torch.device("cpu")
 Discs = Callable[[int], tuple[np.ndarray, np.ndarray]]

@@ -31,16 +31,11 @@ from napari_neuropil.training.held_out_scores import (
 )
 from napari_neuropil.training.learning_part import LearningPart
 from napari_neuropil.training.sam_patches import SamPatchSettings
-from napari_neuropil.training.sam_tuning import (
-    TuningSampler,
-    TuningSettings,
-    TuningTile,
-    cut_tiles,
-    encode_tile,
-    tune_network,
-)
+from napari_neuropil.training.sam_tuning import tune_network
 from napari_neuropil.training.section_objects import SectionObject, find_objects
 from napari_neuropil.training.trainer import OptimiserSettings
+from napari_neuropil.training.tuning_examples import TuningSampler, TuningSettings
+from napari_neuropil.training.tuning_tiles import TuningTile, cut_tiles, encode_tile
 
 _CPU = torch.device("cpu")
 Discs = Callable[[int], tuple[np.ndarray, np.ndarray]]

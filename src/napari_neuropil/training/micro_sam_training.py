@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -38,9 +38,7 @@ from napari_neuropil.training.trainer import (
     save_state,
 )
 from napari_neuropil.training.training_log import LOG, STATE, TrainingLog
-
-if TYPE_CHECKING:
-    from napari_neuropil.training.sam_tuning import TuningSampler
+from napari_neuropil.training.tuning_examples import TuningSampler
 
 _ROUNDS: Final = 8
 """Prompts of one object in a row; its default."""

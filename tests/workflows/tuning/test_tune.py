@@ -230,7 +230,7 @@ def test_unchecked_masks_join_the_training_alone(
 
 
 def test_weights_are_how_often_tiles_are_drawn(request_for: Make, discs: Any) -> None:
-    from napari_neuropil.training.sam_tuning import TuningSampler
+    from napari_neuropil.training.tuning_examples import TuningSampler
 
     prepared = prepare_tuning(request_for(pseudo="4", pseudo_weight=0.2))
     sampler = TuningSampler(prepared.tiles, prepared.settings)

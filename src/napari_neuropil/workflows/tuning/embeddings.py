@@ -19,8 +19,8 @@ from napari_neuropil.workflows.requests import Progress, Report
 
 if TYPE_CHECKING:
     from napari_neuropil.prompts.prompt import Prompt
-    from napari_neuropil.training.sam_tuning import TuningTile
     from napari_neuropil.training.section_objects import SectionObject
+    from napari_neuropil.training.tuning_tiles import TuningTile
 
 
 class TileEmbeddings:

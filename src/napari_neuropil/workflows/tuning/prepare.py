@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from napari_neuropil.prompts.sam_networks import OpenedNetwork
     from napari_neuropil.training.finetune_split import TuningSplit
-    from napari_neuropil.training.sam_tuning import TuningSettings, TuningTile
     from napari_neuropil.training.section_objects import SectionObject
+    from napari_neuropil.training.tuning_examples import TuningSettings
+    from napari_neuropil.training.tuning_tiles import TuningTile
 
 _GAP_NM: Final = 40.0
 _RATES: Final[Mapping[str, float]] = {"decoder": 1e-4, "lora": 1e-4, "all": 1e-5}
@@ -175,8 +176,8 @@ def _trainer(wish: TrainerWish, base: OpenedNetwork) -> Trainer:
 
 def _settings(request: TuneRequest, trainer: Trainer) -> TuningSettings:
     from napari_neuropil.training.sam_patches import SamPatchSettings
-    from napari_neuropil.training.sam_tuning import TuningSettings
     from napari_neuropil.training.trainer import OptimiserSettings
+    from napari_neuropil.training.tuning_examples import TuningSettings
 
     every = max(1, min(_MOST_STEPS, request.steps // _LEAST_SAVES))
     return TuningSettings(
@@ -205,7 +206,7 @@ def _training_tiles(
     """Cut what is learned from; corrected and pseudo objects lie in tiles of their own."""
     from dataclasses import replace
 
-    from napari_neuropil.training.sam_tuning import cut_tiles
+    from napari_neuropil.training.tuning_tiles import cut_tiles
 
     own = [item for item in split.training if not item.pseudo]
     pseudo = [item for item in split.training if item.pseudo]
@@ -219,7 +220,7 @@ def _curve_tiles(
     split: TuningSplit, read_section: Callable[[int], NDArray[np.uint8]], side: int, most: int = 8
 ) -> list[TuningTile]:
     """Cut some of what is measured on, for a curve that costs little."""
-    from napari_neuropil.training.sam_tuning import cut_tiles
+    from napari_neuropil.training.tuning_tiles import cut_tiles
 
     sections = sorted({item.z for item in split.held_out})
     places = np.unique(np.linspace(0, len(sections) - 1, most).round().astype(int))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from napari_neuropil.networks.promptable import PromptableNetwork
     from napari_neuropil.networks.tuned_part import TunedSpec
-    from napari_neuropil.training.sam_tuning import TuningTile
     from napari_neuropil.training.section_objects import SectionObject
+    from napari_neuropil.training.tuning_tiles import TuningTile
 
 Scores = dict[str, NDArray[np.float64]]
 
