@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_neuropil.prompts.section_masks import SectionMasks
 
-SegmentsOf = Callable[[int], NDArray[Any] | None]
-"""Gives the segments of a section, (Y, X) whole numbers, 0 where there is none; or None."""
+
+class SectionSegments(Protocol):
+    """The segments of a section, (Y, X) whole numbers, 0 where there is none; an array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Y, X)."""
+        ...
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> NDArray[Any]:
+        """Return a window; what is not in memory is read now."""
+        ...
+
+
+SegmentsOf = Callable[[int], SectionSegments | None]
+"""Gives the segments of a section; None where nothing is known."""
 
 _KNOWN: Final = 0.5  # of a mask must lie in segments, else they say nothing of it
 
@@ -19,14 +33,14 @@ Shares = list[dict[int, float]]
 """Of each mask of a section: which share of its pixels lies in which segment."""
 
 
-def segment_shares(masks: SectionMasks, segments: NDArray[Any]) -> Shares:
+def segment_shares(masks: SectionMasks, segments: SectionSegments) -> Shares:
     """Count the segments below each mask.
 
     Parameters
     ----------
     masks : SectionMasks
         Of one section.
-    segments : NDArray, (Y, X)
+    segments : SectionSegments
         Segments, not fragments that end in the section: ids must mean the same in all sections.
     """
     shares: Shares = []

@@ -28,7 +28,7 @@ from skimage.measure import label
 
 from napari_neuropil.prompts.crumbs import without_crumbs
 from napari_neuropil.prompts.packed_mask import PackedMask, mask_without, masks_united
-from napari_neuropil.prompts.segment_evidence import SegmentsOf
+from napari_neuropil.prompts.segment_evidence import SectionSegments, SegmentsOf
 
 # scikit-image is untyped.
 _label: Final[Callable[..., NDArray[np.intp]]] = label
@@ -48,7 +48,7 @@ _BEFORE: Final = 0.5
 _MARGIN: Final = 32
 """Pixels around the masks that are looked at, at least."""
 _KEPT: Final = 2
-"""Sections: to read one is slow, and a walk needs the one it comes from again."""
+"""Sections: to open one may be slow, and a walk needs the one it comes from again."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,7 +73,7 @@ class _Patches:
     start: tuple[int, int]
 
     @classmethod
-    def around(cls, masks: Sequence[PackedMask], segments: NDArray[Any]) -> _Patches:
+    def around(cls, masks: Sequence[PackedMask], segments: SectionSegments) -> _Patches:
         """Find the patches around masks."""
         boxes = np.array([mask.box for mask in masks])
         low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
@@ -88,7 +88,7 @@ class _Patches:
         segment[0] = sizes[0] = 0
         return cls(labels, sizes.astype(np.int64), segment, (y0, x0))
 
-    def share_of(self, segments: NDArray[Any]) -> float:
+    def share_of(self, segments: SectionSegments) -> float:
         """Return the share of pixels in segments that are in the same one in another section."""
         (y, x), (height, width) = self.start, self.labels.shape
         other = segments[y : y + height, x : x + width].astype(np.int64)
@@ -163,7 +163,7 @@ class SegmentGuide:
 
     def __init__(self, segments_of: SegmentsOf) -> None:
         self._segments_of = segments_of
-        self._read: dict[int, NDArray[Any] | None] = {}
+        self._read: dict[int, SectionSegments | None] = {}
 
     def hint(
         self,
@@ -203,7 +203,7 @@ class SegmentGuide:
         foreign = np.where(known, ~np.isin(here.segment, ours), beside)
         return SectionHint(here, foreign & (here.segment != 0), np.isin(here.segment, held))
 
-    def _section(self, z: int) -> NDArray[Any] | None:
+    def _section(self, z: int) -> SectionSegments | None:
         if z not in self._read:
             while len(self._read) >= _KEPT:
                 del self._read[next(iter(self._read))]

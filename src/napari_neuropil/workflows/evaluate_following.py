@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_neuropil.errors import CancelledError, SettingsError
 from napari_neuropil.workflows.examined_sections import Examined, ExaminedSections
+from napari_neuropil.workflows.prompting.segment_sections import CoarseSection, FineSection
 from napari_neuropil.workflows.requests import Progress, Report
 from napari_neuropil.workflows.results import open_segments
 
@@ -181,7 +182,7 @@ def _areas(
 @contextmanager
 def _segments(
     project: str | Path | None, part: ExaminedSections
-) -> Iterator[Callable[[int], NDArray[Any]] | None]:
+) -> Iterator[Callable[[int], CoarseSection] | None]:
     """Open a project's segments, with all edits, on the pixels that are measured on."""
     if project is None:
         yield None
@@ -189,7 +190,8 @@ def _segments(
     with open_segments(project) as segments:
         array = segments.array
         part.check_same(array.shape, str(project))
-        yield lambda z: part.thin(np.asarray(array[z : z + 1, :, :])[0])
+        factors = (part.examined.factor,) * 2
+        yield lambda z: CoarseSection(FineSection(array, z), factors)
 
 
 def _largest_piece(

@@ -111,13 +111,10 @@ class ExaminedSections:
 
     def labels(self, z: int) -> NDArray[Any]:
         """Return the labels of a section, (Y, X), one of each group of pixels."""
-        return self.thin(self._truth.read(self._plane(z))[0])
-
-    def thin(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return one of each group of pixels of the part, (Y, X)."""
         factor = self.examined.factor
         _, height, width = self.shape
-        return labels[::factor, ::factor][:height, :width]
+        found: NDArray[Any] = self._truth.read(self._plane(z))[0]
+        return found[::factor, ::factor][:height, :width]
 
     def check_same(self, shape: tuple[int, ...], what: str) -> None:
         """Refuse what does not hold the voxels of the part.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +77,6 @@ class SectionGrid:
     def pool(self, section: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a section, coarse."""
         return pool_section(section, self.factors)
-
-    def pick(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return the labels of a section, coarse: those in the middle of each pixel."""
-        (fy, fx), (height, width) = self.factors, self.coarse_section
-        return labels[fy // 2 :: fy, fx // 2 :: fx][:height, :width]
 
     def check_mask(self, z: int, mask: PackedMask | None = None) -> None:
         """Refuse sections outside the volume, and masks that leave them.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_neuropil.prompts.packed_mask import PackedMask
 from napari_neuropil.prompts.propagation import propagate
@@ -25,6 +23,7 @@ from napari_neuropil.workflows.prompting.messages import (
     SectionFound,
     StopFact,
 )
+from napari_neuropil.workflows.prompting.segment_sections import CoarseSection, FineSection
 from napari_neuropil.workflows.prompting.tasks import ServedSegmenter
 from napari_neuropil.workflows.prompting.volume import PromptVolume
 
@@ -84,7 +83,9 @@ def propagate_object(
             segmenter,
             sections,
             settings,
-            segments_of=None if segments is None else _coarse(segments, grid),
+            segments_of=None
+            if segments is None
+            else lambda z: CoarseSection(segments(z), grid.factors),
             edited=request.edited,
             on_stop=stops.append,
         )
@@ -111,19 +112,13 @@ def propagate_object(
     )
 
 
-def _coarse(
-    segments: Callable[[int], NDArray[Any]], grid: SectionGrid
-) -> Callable[[int], NDArray[Any]]:
-    return lambda z: grid.pick(segments(z))
-
-
 class _SegmentEvidence:
     """Whether masks lie in the same segments as the accepted masks they come from."""
 
     def __init__(
         self,
         accepted: Mapping[int, PackedMask | None],
-        segments: Callable[[int], NDArray[Any]] | None,
+        segments: Callable[[int], FineSection] | None,
     ) -> None:
         self._accepted = accepted
         self._segments = segments

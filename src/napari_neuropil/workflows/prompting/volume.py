@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from napari_neuropil.geometry import Roi, Shape, VoxelSize
 from napari_neuropil.inference.grey_values import GreyRange, find_grey_range
 from napari_neuropil.project import Project, ProjectInfo
 from napari_neuropil.volumes import Volume, check_image, open_volume
+from napari_neuropil.workflows.prompting.segment_sections import FineSection
 from napari_neuropil.workflows.results import open_segments
 
 
@@ -84,13 +85,13 @@ class PromptVolume:
         return grey
 
     @contextmanager
-    def segments(self) -> Iterator[Callable[[int], NDArray[Any]] | None]:
+    def segments(self) -> Iterator[Callable[[int], FineSection] | None]:
         """Open the project's segments with all edits up to now.
 
         Yields
         ------
         callable or None
-            Gives the segments of a section, (Y, X); None without a project.
+            Gives the segments of a section, read where they are asked for; None without a project.
 
         Raises
         ------
@@ -101,7 +102,7 @@ class PromptVolume:
             yield None
             return
         with open_segments(self.project) as segments:
-            yield lambda z: np.asarray(segments.array[z : z + 1, :, :])[0]
+            yield partial(FineSection, segments.array)
 
 
 def open_prompt_volume(
