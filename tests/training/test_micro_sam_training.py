@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,17 @@ def test_it_goes_on_where_it_stopped(
         make_tiny_sam(), tiles, held_out, _settings(10, None, parts), tmp_path / "2", _CPU
     )
     assert all(torch.equal(tensor, again[name]) for name, tensor in found[1].items())
+
+
+@pytest.mark.usefixtures("_micro_sam")
+def test_who_reports_may_print(
+    tiny_sam: Any, draw_discs: Discs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tell(step: int, _terms: Mapping[str, float]) -> None:
+        sys.stdout.write(f"step {step}\n")
+
+    tune_network(tiny_sam, _tiles(draw_discs, 1), [], _settings(2), tmp_path, _CPU, tell)
+    assert capsys.readouterr().out == "step 0\nstep 1\n"
 
 
 @pytest.mark.usefixtures("_micro_sam")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from napari_neuropil._optional import import_extra
-from napari_neuropil.errors import CheckpointError, SettingsError
+from napari_neuropil.errors import CheckpointError, MissingExtraError, SettingsError
 from napari_neuropil.networks._torchvision import mend_torchvision
 
 _EXTRA: Final = "sam"
@@ -76,7 +76,8 @@ def import_trainer() -> TrainerParts:
     """
     try:
         return TrainerParts(
-            _module("training.sam_trainer").SamTrainer, _module("training.util").ConvertToSamInputs
+            _find("training.sam_trainer", "SamTrainer"),
+            _find("training.util", "ConvertToSamInputs"),
         )
     except (ImportError, AttributeError) as error:
         raise SettingsError(
@@ -104,12 +105,18 @@ def check_installed() -> None:
 
 
 def _registry() -> Any:
-    return _module("util").models()
+    return _find("util", "models")()
 
 
-def _module(name: str) -> Any:
-    """Import a module of micro_sam; its development version keeps the first SAM apart, in v1."""
+def _find(name: str, attribute: str) -> Any:
+    """Return a thing of a module; micro_sam's development version keeps the first SAM apart."""
     mend_torchvision()
-    package = import_extra("micro_sam", _EXTRA)
-    apart = find_spec(f"{package.__name__}.v1") is not None
-    return import_extra(f"micro_sam.v1.{name}" if apart else f"micro_sam.{name}", _EXTRA)
+    try:
+        module = import_extra(f"micro_sam.{name}", _EXTRA)
+    except MissingExtraError:
+        if not is_installed():
+            raise
+        module = None
+    if not hasattr(module, attribute):
+        module = import_extra(f"micro_sam.v1.{name}", _EXTRA)
+    return getattr(module, attribute)

@@ -99,7 +99,7 @@ def cut_graph(
     if network.count > 2:
         bound, known = _known_cut(network)
         if not exact:
-            return known[node]
+            return _without_loose(network, known)[node]
         network = _quantise(network, bound)
         network, node = _shrink(network, node, network.value(known))
     return _flow_side(network)[node]
@@ -215,6 +215,19 @@ def _known_cut(network: Network) -> tuple[float, NDArray[np.bool_]]:
     without_sink[SINK] = False
     cuts = [(network.value(side), side) for side in (known, alone, without_sink)]
     return min(cuts, key=lambda cut: cut[0])
+
+
+def _without_loose(network: Network, side: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Move over what its own side does not connect to the source or the sink.
+
+    Around one of the two alone, nodes that only it holds are left on the other side. All edges of
+    such a piece to the other side are cut, so moving it makes the cut cheaper.
+    """
+    within = side[network.lower] == side[network.upper]
+    pairs = np.stack([network.lower[within], network.upper[within]], axis=1)
+    _, label = connected_groups(network.count, pairs)
+    loose: NDArray[np.bool_] = (label != label[SOURCE]) & (label != label[SINK])
+    return np.logical_xor(side, loose)
 
 
 def _best_tree_cut(network: Network) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -207,6 +208,7 @@ class _Run:
         self.folder = folder
         self._part, self._optimiser, self._settings = part, optimiser, settings
         self._report = report
+        self._stdout = sys.stdout  # before the trainer's prints are led away
 
     def log_train(
         self,
@@ -223,7 +225,8 @@ class _Run:
         """Take the losses of a step."""
         values = {"mask": float(mask.detach()), "score": float(score.detach())}
         self.log.note(values)
-        self._report(step, values)
+        with contextlib.redirect_stdout(self._stdout):
+            self._report(step, values)
         done = step + 1
         if done % self._settings.save_every == 0 or done == self._settings.last_step:
             save_state(self.folder / STATE, self._part, self._optimiser, done)

@@ -59,11 +59,11 @@ def test_the_line_that_installs_it(request_for: Make, monkeypatch: pytest.Monkey
 
 
 def test_half_an_installation_is_said(request_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_name: str) -> None:
+    def broken(_name: str, _attribute: str) -> None:
         raise ModuleNotFoundError("No module named 'torch_em'")
 
     monkeypatch.setattr(_micro_sam, "is_installed", lambda: True)
-    monkeypatch.setattr(_micro_sam, "_module", broken)
+    monkeypatch.setattr(_micro_sam, "_find", broken)
     with pytest.raises(SettingsError, match=r"torch_em(?s:.*)comes with neuropil"):
         tune(request_for(trainer="micro_sam"))
 
