@@ -12,7 +12,7 @@ from napari_neuropil.prompts.packed_mask import PackedMask
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.propagation import propagate
 from napari_neuropil.prompts.propagation_evidence import Stop
-from napari_neuropil.prompts.propagation_settings import PropagationSettings, Sections
+from napari_neuropil.prompts.propagation_settings import Sections
 from napari_neuropil.prompts.segment_guide import SegmentGuide
 from napari_neuropil.prompts.segmenter import ImageEmbedding
 
@@ -59,7 +59,6 @@ def walked(
     segments: NDArray[np.generic] | None,
     accepted: Mapping[int, Mask] | None = None,
     *,
-    use: bool = True,
     shift: Shift | None = None,
 ) -> tuple[Mask, list[Stop]]:
     """Return the object as carried on from section 0, and where it stopped."""
@@ -77,7 +76,6 @@ def walked(
         known,
         Told(answers),
         sections,
-        PropagationSettings(use_segments=use),
         segments_of=None if segments is None else segments.__getitem__,
         on_stop=stops.append,
     )
@@ -94,9 +92,8 @@ def test_a_leak_is_cut_off(width: int) -> None:
     found, stops = walked(answers, two_segments())
     np.testing.assert_array_equal(found, truth())
     assert not stops
-    # As before where there are no segments, and where they are not wanted.
+    # As before where there are no segments.
     np.testing.assert_array_equal(walked(answers, None)[0], answers)
-    np.testing.assert_array_equal(walked(answers, two_segments(), use=False)[0], answers)
 
 
 def test_a_leak_too_large_to_be_believed_no_longer_ends_the_walk() -> None:

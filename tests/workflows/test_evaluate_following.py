@@ -155,6 +155,8 @@ def test_the_command(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert "dice 3d" in printed
     assert "each 3d" not in printed
+    assert run([*(word for word in words if word != "--follow"), "--project", "p.neuropil"]) == 2
+    assert "add --follow" in " ".join(capsys.readouterr().err.split())
     assert run([*words, "--json"]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     scores = last["scores"]["box"]

@@ -67,6 +67,7 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
     from napari_neuropil.cli.reporting import reporting
 
     with reporting(as_json=as_json) as reporter:
+        from napari_neuropil.errors import SettingsError
         from napari_neuropil.evaluation.simulated_user import UserSettings
         from napari_neuropil.inference.devices import choose_device
         from napari_neuropil.prompts.segmenters import open_segmenter
@@ -76,17 +77,24 @@ def evaluate_prompts(  # noqa: PLR0913 - a command's parameters are its options
         from napari_neuropil.workflows.examined_sections import Examined
         from napari_neuropil.workflows.id_ranges import parse_ids
 
+        if project is not None and not follow:
+            raise SettingsError(
+                "--project is given without --follow.",
+                "both: a project's segments correct what is followed",
+                "add --follow, or leave the project out.",
+            )
         chosen = Examined(roi, every, factor, parse_ids(ids), smallest)
         user = UserSettings(max_clicks=clicks, jitter=jitter, wrong_share=wrong)
         found: dict[str, dict[str, Any]] = {}
         for name in segmenter or ["compact"]:
             tiled = TiledSegmenter(open_segmenter(name, str(choose_device(device.value))))
             what = (image, labels, tiled, chosen)
-            found[name] = measure(*what, user=user, report=reporter.progress).as_dict()
-            if follow:
-                found[name] |= evaluate_following(
+            followed: dict[str, Any] = {}
+            if follow:  # first: a project that does not fit is found out at once
+                followed = evaluate_following(
                     *what, project=project, report=reporter.progress
                 ).as_dict()
+            found[name] = measure(*what, user=user, report=reporter.progress).as_dict() | followed
         if as_json:
             reporter.done(scores=found)
             return

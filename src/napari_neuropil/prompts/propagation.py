@@ -128,8 +128,7 @@ def propagate(
         raise VolumeFormatError(
             f"section {edited}, edited but not accepted", "one of the accepted sections"
         )
-    use = segments_of if settings.use_segments else None
-    guide = None if use is None else SegmentGuide(use)
+    guide = None if segments_of is None else SegmentGuide(segments_of)
     questions = SectionQuestions(segmenter, sections, settings, guide)
     never = cancelled or (lambda: False)
     for low, high in _spans(list(masks), sections.shape[0], edited):

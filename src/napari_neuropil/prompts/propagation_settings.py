@@ -42,8 +42,6 @@ class PropagationSettings:
         Area of a branch's second section over that of its first one.
     agreement : float
         Overlap from which on two masks count as the same.
-    use_segments : bool
-        Whether segments, where there are any, correct the masks (`segment_guide`).
 
     Raises
     ------
@@ -61,7 +59,6 @@ class PropagationSettings:
     min_containment: float = 0.7
     max_growth: float = 1.2
     agreement: float = 0.5
-    use_segments: bool = True
 
     def __post_init__(self) -> None:
         """Refuse numbers out of bounds."""

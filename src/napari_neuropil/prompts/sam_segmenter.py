@@ -15,7 +15,7 @@ from napari_neuropil.errors import SettingsError
 from napari_neuropil.networks.feature_window import cut_features
 from napari_neuropil.networks.promptable import PromptableNetwork
 from napari_neuropil.networks.tuned_part import encoder_of
-from napari_neuropil.prompts.crumbs import without_crumbs
+from napari_neuropil.prompts.islands import without_islands
 from napari_neuropil.prompts.prompt import Prompt, SectionMask
 from napari_neuropil.prompts.prompt_check import check_prompts, check_section
 from napari_neuropil.prompts.prompt_window import is_cut, prompt_in_window, windows_of_prompt
@@ -143,7 +143,7 @@ class SamSegmenter:
                 some = [checked[i] for i in members]
                 for i, item in zip(members, self._decode(features, some, embedding), strict=True):
                     inside = checked[i].points[checked[i].positive]
-                    found[i] = replace(item, mask=without_crumbs(item.mask, inside))
+                    found[i] = replace(item, mask=without_islands(item.mask, inside))
         return [found[index] for index in range(len(checked))]
 
     def _in_window(self, embedding: ImageEmbedding, prompt: Prompt) -> SectionMask:
@@ -164,7 +164,7 @@ class SamSegmenter:
                 break
         mask = np.zeros(shape, np.bool_)
         inside = prompt.points[prompt.positive] - (window[0].start, window[1].start)
-        mask[window] = without_crumbs(found.mask, inside)
+        mask[window] = without_islands(found.mask, inside)
         return replace(found, mask=mask)
 
     def _features(self, embedding: ImageEmbedding) -> dict[str, Tensor]:

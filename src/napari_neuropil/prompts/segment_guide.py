@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from napari_neuropil.prompts.crumbs import without_crumbs
+from napari_neuropil.prompts.islands import without_islands
 from napari_neuropil.prompts.packed_mask import PackedMask, mask_without, masks_united
 from napari_neuropil.prompts.segment_evidence import SectionSegments, SegmentsOf
 
@@ -149,7 +149,7 @@ class SectionHint:
         whole = masks_united([part for part in (kept, fill) if part is not None])
         if whole is None:
             return None
-        return PackedMask.of(without_crumbs(whole.crop()), whole.start)
+        return PackedMask.of(without_islands(whole.crop()), whole.start)
 
 
 class SegmentGuide:

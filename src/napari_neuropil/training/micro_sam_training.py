@@ -1,10 +1,10 @@
 """Fine-tuning by micro_sam's own trainer, on our examples.
 
-Its prompts, its losses and its loop (``SamTrainer``; Archit et al. 2025). Three things are ours.
-States hold tensors only, where its checkpoints are pickles that name classes. Held-out objects
-have no say in what comes out: the last weights count, not those that did best on them, and the
-rate stays the same, or measuring on them afterwards would flatter. The same seed gives the same
-run.
+Its prompts, its losses and its loop (``SamTrainer``; Archit et al. 2025, Nature Methods). Three
+things are ours. States hold tensors only, where its checkpoints are pickles that name classes.
+Held-out objects have no say in what comes out: the last weights count, not those that did best on
+them, and the rate stays the same, or measuring on them afterwards would flatter. The same seed
+gives the same run.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from napari_neuropil.training.sam_patches import SamPatch
 from napari_neuropil.training.trainer import (
     OptimiserSettings,
     PatchLoss,
+    load_state,
     mean_loss,
     save_state,
 )
@@ -105,7 +106,7 @@ def train_with_micro_sam(
     MissingExtraError
         If micro_sam is not installed.
     SettingsError
-        If no example has an object that can be prompted.
+        If no example has an object that can be prompted, or micro_sam is not whole.
     """
     parts = import_trainer()
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def train_with_micro_sam(
     optimiser = torch.optim.AdamW(
         part.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    done = _go_on(folder / STATE, part, optimiser, device)
+    done, _ = load_state(folder / STATE, part, optimiser, device)
     last = settings.last_step
     if done < last:
         every = settings.validate_every
@@ -144,18 +145,6 @@ def train_with_micro_sam(
             with contextlib.redirect_stdout(io.StringIO()):
                 trainer.fit(epochs=-(-last // every) - done // every, progress=_NoBar())
     return {name: tensor.detach().clone() for name, tensor in part.state_dict().items()}
-
-
-def _go_on(
-    path: Path, part: LearningPart, optimiser: torch.optim.Optimizer, device: torch.device
-) -> int:
-    """Take over the state of a stopped run, and return how many steps it has done."""
-    if not path.is_file():
-        return 0
-    state = torch.load(path, map_location=device, weights_only=True)
-    part.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
 
 
 class _Examples:

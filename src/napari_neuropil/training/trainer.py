@@ -128,12 +128,8 @@ def train(
     average = {name: t.detach().clone() for name, t in network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     state_path = folder / STATE
-    first = 0
-    if state_path.is_file():
-        state = torch.load(state_path, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        average, first = state["average"], state["step"]
+    first, kept = load_state(state_path, network, optimiser, device)
+    average = kept.get("average", average)
     with TrainingLog(folder / LOG) as log:
         for step, patch in _prefetch(sampler, first, settings.last_step):
             for group in optimiser.param_groups:
@@ -228,6 +224,26 @@ def mean_loss(
         losses = [sum(float(t) for t in loss(network, p, device).values()) for p in patches]
     network.train()
     return sum(losses) / len(losses)
+
+
+def load_state(
+    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
+) -> tuple[int, dict[str, dict[str, Tensor]]]:
+    """Take over what `save_state` wrote.
+
+    Returns
+    -------
+    step : int
+        Steps done; 0 where there is no such file.
+    more : dict
+        What else was saved, by name.
+    """
+    if not path.is_file():
+        return 0, {}
+    state = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(state.pop("network"))
+    optimiser.load_state_dict(state.pop("optimiser"))
+    return int(state.pop("step")), state
 
 
 def save_state(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 128
 """Embeddings in memory; some MB each."""
+_IN_3D: Final = ("recall", "leak", "dice", "complete", "doubtful_stops")
 _COMPLETE: Final = 0.5
 """Intersection over union from which on an object counts as found in a section."""
 
@@ -78,8 +79,7 @@ class FollowScores:
 
     def means(self) -> dict[str, float]:
         """Return how many there are, and the means, by names that say they are of 3D."""
-        names = [field.name for field in fields(FollowedObject)][3:]
-        values = {name: [getattr(item, name) for item in self.each] for name in names}
+        values = {name: [getattr(item, name) for item in self.each] for name in _IN_3D}
         return {
             "followed": len(self.each),
             **{f"{name}_3d": float(np.mean(some)) for name, some in values.items()},
@@ -120,14 +120,13 @@ def evaluate_following(
     Raises
     ------
     NeuropilError
-        If a volume cannot be read, the shapes differ, or no object is left.
+        If a volume or the project cannot be read, the shapes differ, or no object is left.
     """
     from napari_neuropil.prompts.propagation import propagate
     from napari_neuropil.prompts.propagation_settings import Sections
     from napari_neuropil.training.held_out_scores import box_prompt
 
     part = ExaminedSections(image, labels, examined or Examined())
-    areas = _areas(part, report, cancelled)
     first = part.all.start
 
     @lru_cache(maxsize=_KEPT)
@@ -137,6 +136,7 @@ def evaluate_following(
     sections = Sections(part.shape, embedding_of)
     each = []
     with _segments(project, part) as segments_of:
+        areas = _areas(part, report, cancelled)
         walk = partial(
             propagate,
             segmenter=segmenter,

@@ -116,7 +116,11 @@ def train_network(
     return out
 
 
-def read_recipe(settings_file: Path, recipe: type[R]) -> R:
+def read_recipe(
+    settings_file: Path,
+    recipe: type[R],
+    expected: str = "settings as in the recipe of the shipped weights",
+) -> R:
     """Read a recipe.
 
     Parameters
@@ -125,6 +129,8 @@ def read_recipe(settings_file: Path, recipe: type[R]) -> R:
         YAML.
     recipe : type of Recipe
         Which settings it holds.
+    expected : str
+        What an error says of them.
 
     Raises
     ------
@@ -147,6 +153,6 @@ def read_recipe(settings_file: Path, recipe: type[R]) -> R:
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
             f"{settings_file}: {name!r}: {first['msg']} (found {first.get('input')!r:.60}).",
-            "settings as in the recipe of the shipped weights",
+            expected,
             "",
         ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from napari_neuropil.plugin.dendrites.cross_section import CrossSection
 from napari_neuropil.plugin.dendrites.records import Dendrite
 from napari_neuropil.plugin.dendrites.work import Work
+from napari_neuropil.prompts.propagation_settings import PropagationSettings
 from napari_neuropil.workflows.prompting.messages import (
     MaskBits,
     Propagate,
@@ -50,7 +51,7 @@ class FollowOptions:
         Whether the project's segments correct the masks.
     """
 
-    min_overlap: float = 0.2
+    min_overlap: float = PropagationSettings().min_overlap
     branches: bool = False
     use_segments: bool = True
 

@@ -69,10 +69,7 @@ def propagate_object(
         for z, mask in given.items()
     }
     settings = PropagationSettings(
-        min_overlap=request.min_overlap,
-        min_score=request.min_score,
-        branches=request.branches,
-        use_segments=request.use_segments,
+        min_overlap=request.min_overlap, min_score=request.min_score, branches=request.branches
     )
     sections = Sections(grid.coarse_shape, segmenter.embedding_of)
     stops: list[Stop] = []
@@ -83,9 +80,7 @@ def propagate_object(
             segmenter,
             sections,
             settings,
-            segments_of=None
-            if segments is None
-            else lambda z: CoarseSection(segments(z), grid.factors),
+            segments_of=_coarse(segments, grid) if segments and request.use_segments else None,
             edited=request.edited,
             on_stop=stops.append,
         )
@@ -110,6 +105,12 @@ def propagate_object(
         seconds=time.perf_counter() - since,
         stops=tuple(_stop_fact(stop, grid.factors) for stop in stops),
     )
+
+
+def _coarse(
+    segments: Callable[[int], FineSection], grid: SectionGrid
+) -> Callable[[int], CoarseSection]:
+    return lambda z: CoarseSection(segments(z), grid.factors)
 
 
 class _SegmentEvidence:

@@ -10,8 +10,7 @@ from pydantic import Field
 from napari_neuropil.workflows.train import read_recipe
 from napari_neuropil.workflows.tuning.requests import TuneRequest
 
-_INPUTS: Final = ("image", "project", "labels", "pseudo_labels")
-_BASE_SUFFIXES: Final = (".safetensors", ".pt", ".pth")
+_PATHS: Final = ("image", "project", "labels", "pseudo_labels", "cache_dir")
 
 
 class TuneSettings(TuneRequest):
@@ -41,14 +40,15 @@ def read_tune_settings(
     NeuropilError
         If the file is missing, not YAML, or a setting is unknown, missing or out of bounds.
     """
-    settings = read_recipe(settings_file, TuneSettings)
+    settings = read_recipe(settings_file, TuneSettings, "settings named as in TuneRequest")
     root = data_root or settings_file.parent
     fields = settings.model_dump() | {"out": str(out)}
-    for name in _INPUTS:
+    for name in _PATHS:
         if fields[name] is not None:
-            fields[name] = str(root / fields[name])
-    if settings.base.endswith(_BASE_SUFFIXES):
-        fields["base"] = str(root / settings.base)
+            fields[name] = str(root / Path(fields[name]).expanduser())
+    base = root / Path(settings.base).expanduser()
+    if base.is_file():  # else the name of a network
+        fields["base"] = str(base)
     if device != "auto":
         fields["device"] = device
     return TuneRequest(**fields)

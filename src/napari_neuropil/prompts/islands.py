@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_CRUMB: Final = 0.1
+_ISLAND: Final = 0.1
 """Share of the largest piece."""
 _PINHOLE: Final = 0.02
 """Share of the mask. Larger holes may be another neurite."""
 
 
-def without_crumbs(
+def without_islands(
     mask: NDArray[np.bool_], points: NDArray[np.float32] | None = None
 ) -> NDArray[np.bool_]:
     """Return a mask without small islands, and with pinholes filled.
@@ -33,7 +33,7 @@ def without_crumbs(
     if not count:
         return mask
     areas = np.bincount(labels.ravel())[1:]
-    kept = np.concatenate([[False], areas >= _CRUMB * areas.max()])
+    kept = np.concatenate([[False], areas >= _ISLAND * areas.max()])
     if points is not None:
         rows, columns = np.asarray(points, np.intp).reshape(-1, 2).T
         kept[labels[rows, columns]] = True
